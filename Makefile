@@ -1,0 +1,44 @@
+# Two commands on a fresh machine do everything: `make demo` and `make test`. They need Python 3.11 and pip, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test test-unit check format clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(READY) ## make .venv with everything, pinned by constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actas needs Python 3.11 or later; say which: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## the main job, on real servers, in about a minute (KEEP=1 leaves it running)
+	@$(BIN)/actas demo $(if $(KEEP),--keep)
+
+up: $(READY) ## run everything on this machine until Ctrl-C
+	@$(BIN)/actas up
+
+test: $(READY) ## all tests that need nothing but pip; real servers, real processes
+	$(BIN)/pytest --numprocesses=3 --dist=loadfile $(ARGS)
+
+test-unit: $(READY) ## the pure rules only, in seconds
+	$(BIN)/pytest tests/unit $(ARGS)
+
+check: $(READY) ## lint, formatting, types, import walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/unit/test_walls.py
+
+format: $(READY) ## let ruff put things in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## forget what was installed and what the embedded stack kept
+	rm -rf $(VENV) .actas .actas-demo

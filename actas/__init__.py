@@ -1,0 +1,26 @@
+"""Act as your users while they are away: what apps import."""
+
+from __future__ import annotations
+
+from actas.client import Cancellation, Client, Disconnection
+from actas.connecting import ConnectRequest
+from actas.errors import ActasError
+from actas.records import Grant, GrantStatus, Job, JobError
+from actas.requests import JobRequest
+from actas.settings import Settings
+from actas.states import JobStatus
+
+__all__ = [
+    "ActasError",
+    "Cancellation",
+    "Client",
+    "ConnectRequest",
+    "Disconnection",
+    "Grant",
+    "GrantStatus",
+    "Job",
+    "JobError",
+    "JobRequest",
+    "JobStatus",
+    "Settings",
+]

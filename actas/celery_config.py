@@ -1,0 +1,87 @@
+"""How messages travel: one configuration for worker and scheduler, as plain data (Celery itself is not imported here).
+
+Each value was run as it stands; why these and not the defaults is in docs/adr, 2 and 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import SecretStr
+
+#: Task names and queues are part of the interface: operators and other producers know them.
+ACT_TASK, ACT_QUEUE = "actas.act_as_user", "actas.act"
+REVOKE_TASK, GRANTS_QUEUE = "actas.revoke_grant", "actas.grants"
+SCHEDULER_QUEUE = "actas.scheduler"
+
+QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE)
+
+#: The remote-control commands that answer: those that look. The rest are taken out of both workers.
+REMOTE_CONTROL = (
+    "active",
+    "active_queues",
+    "clock",
+    "conf",
+    "enable_events",
+    "heartbeat",
+    "hello",
+    "ping",
+    "registered",
+    "reserved",
+    "revoked",
+    "scheduled",
+    "stats",
+)
+
+#: Redis gives an unacknowledged message to another worker after this many seconds. A job is rescued much earlier, and a
+#: second delivery loses the claim, so this is only a net for the small tasks.
+VISIBILITY_TIMEOUT = 900
+
+
+def celery_config(broker_url: SecretStr) -> dict[str, Any]:
+    url = broker_url.get_secret_value()
+    return {
+        "broker_url": url,
+        "broker_transport_options": _redis_options() if url.startswith(("redis", "sentinel", "unix")) else {},
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_limit": 50,
+        "broker_pool_acquire_timeout": 10,
+        # Delivery is at least once, whatever is set here; the claim in MongoDB makes it once. Late: a message whose
+        # worker dies comes back.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_pool": "threads",
+        "worker_prefetch_multiplier": 1,
+        # Results and errors live in MongoDB; a result backend would be a second, worse copy of the truth.
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "result_extended": False,  # would store raw arguments
+        # JSON only: a pickle is code, and whoever can write to the broker would run it.
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_create_missing_queues": False,
+        "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
+        "task_default_queue": ACT_QUEUE,
+        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}, REVOKE_TASK: {"queue": GRANTS_QUEUE}},
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "enable_utc": True,
+        "timezone": "UTC",
+        "beat_max_loop_interval": 1,
+        "beat_enable_remote_control": True,
+    }
+
+
+def _redis_options() -> dict[str, Any]:
+    return {
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "max_connections": 200,
+        "global_keyprefix": "actas:",  # Redis ACLs are narrowed to it
+    }

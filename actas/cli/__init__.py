@@ -1,0 +1,36 @@
+"""The ``actas`` console."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from actas.cli import admin, demo, doctor, looking, up
+from actas.errors import ActasError
+
+app = typer.Typer(
+    help="Act as your users while they are away.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show locals, and locals hold what must not be shown
+)
+app.command()(up.up)
+app.command()(demo.demo)
+app.command()(admin.init)
+app.command()(doctor.doctor)
+app.add_typer(looking.jobs, name="jobs")
+app.add_typer(looking.grants, name="grants")
+
+apps = typer.Typer(help="The applications that may enqueue jobs.", no_args_is_help=True)
+apps.command("add")(admin.apps_add)
+apps.command("list")(admin.apps_list)
+app.add_typer(apps, name="apps")
+
+
+def main() -> None:
+    try:
+        app()
+    except ActasError as error:
+        print(f"actas: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,140 @@
+"""`actas jobs` and `actas grants`: what an app sees of its own, and an operator of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from actas.clock import utc_now
+from actas.errors import NotFound
+from actas.records import Grant, Job
+from actas.settings import Settings
+from actas.states import JobStatus
+from actas.stores.database import connect
+from actas.stores.grants import Grants
+from actas.stores.jobs import Jobs
+
+jobs = typer.Typer(help="Jobs: list, show, cancel.", invoke_without_command=True)
+grants = typer.Typer(help="Grants: list.", invoke_without_command=True)
+
+#: A pipe gets whole lines.
+PIPE_WIDTH = 240
+
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+User = Annotated[str | None, typer.Option(help="Only this user's.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Straight to the collections: an operator's role may look at all apps, which a Client never does."""
+
+    app: str | None
+    jobs: Jobs
+    grants: Grants
+
+    @classmethod
+    def open(cls) -> Stores:
+        settings = Settings.from_env()
+        database = connect(settings.mongodb_url)
+        return cls(settings.app, Jobs(database), Grants(database))
+
+    def job(self, job_id: str) -> Job:
+        job = self.jobs.get(job_id)
+        if job is None or self.app not in {None, job.app}:
+            raise NotFound(f"no job {job_id}")
+        return job
+
+
+@jobs.callback()
+def list_jobs(
+    context: typer.Context,
+    user: User = None,
+    status: Annotated[JobStatus | None, typer.Option(help="Only in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    stores = Stores.open()
+    found = stores.jobs.find(app=stores.app, user=user, status=status, limit=limit)
+    columns = ["id", *([] if stores.app else ["app"]), "user", "action", "run_at", "status", "result"]
+    show(columns, [job_row(job) for job in found], as_json=as_json)
+
+
+@jobs.command("show")
+def show_job(job_id: str, as_json: AsJson = False) -> None:
+    """Tell what happened to a job, step by step. The payload is not shown."""
+    job = Stores.open().job(job_id)
+    row = job_row(job) | {"error": f"{job.error.code}: {job.error.message}" if job.error else None}
+    history = [{name: text(value) for name, value in step.items()} for step in job.history]
+    if as_json:
+        print(json.dumps(row | {"history": history}))
+        return
+    for name, value in row.items():
+        print(f"{name:>12}  {value if value is not None else ''}")
+    for step in history:
+        print(f"{step['at']:>32}  {step['to']} {step.get('code', '')}")
+
+
+@jobs.command("cancel")
+def cancel_job(job_id: str) -> None:
+    """Cancel a job that no worker holds, or ask the one that does to stop."""
+    stores = Stores.open()
+    job = stores.job(job_id)
+    one = {"_id": job.id}
+    if stores.jobs.cancel_waiting(one, code="cancelled", message="cancelled at the console", now=utc_now()):
+        print("cancelled")
+    elif stores.jobs.ask_to_stop(one):
+        print("a worker holds it and was asked to stop; see: actas jobs show", job.id)
+    else:
+        print(f"too late: the job is {stores.job(job_id).status}")
+        raise typer.Exit(1)
+
+
+@grants.callback()
+def list_grants(context: typer.Context, user: User = None, as_json: AsJson = False) -> None:
+    """List grants; their tokens cannot be shown, by anybody."""
+    if context.invoked_subcommand is not None:
+        return
+    stores = Stores.open()
+    columns = ["id", *([] if stores.app else ["app"]), "user", "provider", "account", "status", "updated_at"]
+    show(columns, [grant_row(grant) for grant in stores.grants.find(app=stores.app, user=user)], as_json=as_json)
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    names = ("id", "app", "user", "action", "run_at", "deadline", "next_at", "status", "attempts", "result")
+    return {name: text(getattr(job, name)) for name in names}
+
+
+def grant_row(grant: Grant) -> dict[str, Any]:
+    names = ("id", "app", "user", "provider", "account", "status", "generation", "updated_at")
+    return {name: text(getattr(grant, name)) for name in names} | {"failure": (grant.failure or {}).get("code")}
+
+
+def text(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    return str(value) if isinstance(value, str) else value
+
+
+def show(columns: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table()
+    for name in columns:
+        # An id that is cut short is of no use, and a state is what one looks for.
+        table.add_column(name, no_wrap=name in {"id", "status"}, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=PIPE_WIDTH)
+    console.print(table)

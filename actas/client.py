@@ -1,0 +1,397 @@
+"""Client: everything an app does with actas."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from actas import signing
+from actas.actions import Actions
+from actas.clock import Clock, utc_now
+from actas.connecting import Connected, Connector, ConnectRequest
+from actas.errors import (
+    AmbiguousAccount,
+    IdempotencyConflict,
+    InsufficientScope,
+    InvalidRequest,
+    NoGrant,
+    NotFound,
+    SettingsError,
+)
+from actas.granting import GrantWriter
+from actas.http import Http
+from actas.ids import new_id
+from actas.jws import Claims
+from actas.oauth import parse_tokens
+from actas.providers import Providers
+from actas.records import Grant, GrantStatus, Job
+from actas.requests import JobRequest, check_payload, check_user, digest, window
+from actas.settings import Settings
+from actas.states import FINAL, JobStatus
+from actas.stores.connects import Connects
+from actas.stores.database import Documents, connect
+from actas.stores.grants import Grants
+from actas.stores.jobs import Jobs
+from actas.vault.room import VaultRoom
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What a cancellation came to: ``too_late`` when the request was on its way, or the job had ended, already."""
+
+    outcome: Literal["cancelled", "too_late"]
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnection:
+    """What a disconnection stopped at once; the provider is told by the worker, soon after."""
+
+    grants: int
+    jobs_cancelled: int
+    #: Jobs a worker held at that moment: they stop unless their request is on its way already.
+    jobs_stopping: int
+
+
+class Client:
+    """An app's door to actas. Thread-safe, and safe to make before a fork: connections are opened when first used.
+
+    Raises (any method that needs them): ``MongoUnavailable``, ``VaultUnavailable``, saying which one is away.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock = utc_now) -> None:
+        if settings.app is None:
+            raise SettingsError("ACTAS_APP is needed: the name this application was given by `actas apps add`")
+        self.app = settings.app
+        self._settings = settings
+        self._clock = clock
+        self._providers = Providers.load(settings.providers_file)
+        self._actions = Actions()
+        self._lock = threading.Lock()
+        self._rooms: tuple[int, _Rooms] | None = None
+
+    @classmethod
+    def from_env(cls) -> Client:
+        """A client configured from ``ACTAS_*``.
+
+        Raises:
+            SettingsError: a setting is missing, unknown or malformed.
+        """
+        return cls(Settings.from_env())
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones. Long-lived apps need not."""
+        with self._lock:
+            if self._rooms is not None and self._rooms[0] == os.getpid():
+                self._rooms[1].close()
+            self._rooms = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- connecting ---
+
+    def begin_connect(
+        self, *, user: str, provider: str, redirect_uri: str, scopes: Sequence[str] | None = None
+    ) -> ConnectRequest:
+        """Begin to connect a user's account; send the browser to ``.url`` and finish within ten minutes.
+
+        ``scopes`` defaults to what the provider's actions need.
+
+        Raises:
+            UnknownProvider, InvalidRequest, NotFound (no client credentials).
+        """
+        known = self._providers[provider]
+        check_user(user)
+        if scopes is None:
+            scopes = sorted(self._actions.scopes_for(provider))
+        client = self._room.vault.client_credentials(self.app, provider)
+        return self._connector.begin(
+            user=user,
+            provider=known,
+            client=client,
+            redirect_uri=redirect_uri,
+            scopes={*scopes, *known.base_scopes},
+        )
+
+    def finish_connect(self, callback_url: str, *, user: str) -> Grant:
+        """Finish what ``begin_connect`` began, with the whole URL the browser came back with.
+
+        Raises:
+            InvalidState: the state is unknown, used, older than ten minutes, or another user's.
+            ConnectError: the user said no, or the provider gave no tokens that work while the user is away.
+        """
+        query, pending = self._connector.take_pending(callback_url, user=user)
+        provider = self._providers[str(pending["provider"])]
+        client = self._room.vault.client_credentials(self.app, provider.name)
+        done = self._connector.finish(query, pending, provider, client)
+        return self._stored(user, done)
+
+    def store_grant(self, *, user: str, provider: str, account: str, tokens: Mapping[str, Any]) -> Grant:
+        """Store the tokens of a connection the app made itself: a token endpoint's reply (RFC 6749 section 5.1).
+
+        ``tokens`` needs ``refresh_token`` and ``scope`` besides ``access_token``.
+
+        Raises:
+            UnknownProvider, InvalidRequest, TokenEndpointError (a field is missing or impossible; it is named),
+            ConnectError (no refresh token, or another user has connected the account).
+        """
+        known = self._providers[provider]
+        check_user(user)
+        if not isinstance(account, str) or not account:
+            raise InvalidRequest("account must be the user's id at the provider, as a string")
+        parsed = parse_tokens(tokens, self._clock(), default_expires_seconds=known.default_expires_seconds)
+        if parsed.scopes is None:
+            raise InvalidRequest("tokens has no scope: say which scopes were granted, separated by spaces")
+        client = self._room.vault.client_credentials(self.app, provider)
+        return self._stored(user, Connected(provider, account, client.client_id, parsed.scopes, parsed))
+
+    def grant(self, *, user: str, provider: str, account: str | None = None) -> Grant:
+        """The user's grant at a provider, without its tokens (an app cannot read those).
+
+        Raises:
+            NoGrant, AmbiguousAccount.
+        """
+        return _choose(self._room.grants.find(app=self.app, user=user, provider=provider, account=account))
+
+    def grants(self, *, user: str | None = None) -> list[Grant]:
+        """The grants of a user, or of the whole app."""
+        return self._room.grants.find(app=self.app, user=user)
+
+    def disconnect(self, *, user: str, provider: str, account: str | None = None) -> Disconnection:
+        """Disconnect: no job starts from here on; the worker revokes at the provider and shreds the tokens.
+
+        Raises:
+            NoGrant: there is nothing to disconnect.
+        """
+        grants = self._room.grants.find(app=self.app, user=user, provider=provider, account=account)
+        grants = [grant for grant in grants if grant.status is not GrantStatus.REVOKED]
+        if not grants:
+            raise NoGrant
+        ids = [grant.id for grant in grants]
+        now = self._clock()
+        # The grants first: whatever looks at a job from now on finds its grant unusable.
+        count = self._room.grants.begin_revoking(ids, now)
+        of_grants = {"app": self.app, "grant": {"$in": ids}}
+        stopping = self._room.jobs.ask_to_stop(of_grants)
+        cancelled = self._room.jobs.cancel_waiting(
+            of_grants, code="disconnected", message="its user disconnected", now=now
+        )
+        return Disconnection(count, cancelled, stopping)
+
+    # --- jobs ---
+
+    def schedule(
+        self,
+        action: str,
+        *,
+        user: str,
+        payload: Mapping[str, Any],
+        at: datetime | None = None,
+        deadline: datetime | None = None,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Hand over one job: do ``action`` as ``user`` at ``at`` (default: now), or not at all after ``deadline``.
+
+        ``deadline`` defaults to 24 hours after ``at``; ``account`` is needed only if the user has several.
+
+        Raises:
+            UnknownAction, InvalidPayload, InvalidTime, NoGrant, AmbiguousAccount, InsufficientScope,
+            IdempotencyConflict.
+        """
+        request = JobRequest(action, user, payload, at, deadline, account, idempotency_key)
+        return self.schedule_many([request])[0]
+
+    def schedule_many(self, requests: Sequence[JobRequest]) -> list[Job]:
+        """Hand over many jobs, with one signature call per hundred and one insert; all are checked before any is kept.
+
+        Returns jobs in the order of the requests; a repeated idempotency key returns the job that is there.
+
+        Raises:
+            As ``schedule``.
+        """
+        now = self._clock()
+        grants: dict[tuple[str, str, str | None], Grant] = {}
+        claims = [self._claims(request, grants, now) for request in requests]
+        signed = signing.sign(self._room.vault, self._room.key_versions, claims)
+        jobs = [
+            Job(
+                jws=jws,
+                status=JobStatus.SCHEDULED,
+                next_at=job.run_at,
+                created_at=now,
+                idempotency_key=request.idempotency_key,
+                request_digest=digest(request),
+                **job.copies(),
+            )
+            for request, job, jws in zip(requests, claims, signed, strict=True)
+        ]
+        known = self._room.jobs.insert(jobs) if jobs else set()
+        return self._first_of_each_key(jobs, known) if known else jobs
+
+    def job(self, job_id: str) -> Job:
+        """One job of this app.
+
+        Raises:
+            NotFound.
+        """
+        found = self._room.jobs.get(job_id)
+        if found is None or found.app != self.app:
+            raise NotFound(f"no job {job_id}")
+        return found
+
+    def jobs(self, *, user: str | None = None, status: JobStatus | str | None = None, limit: int = 100) -> list[Job]:
+        """Jobs of this app, newest first."""
+        wanted = JobStatus(status) if status is not None else None
+        return self._room.jobs.find(app=self.app, user=user, status=wanted, limit=limit)
+
+    def wait(self, job_id: str, *, timeout: float = 30) -> Job:
+        """Wait until a job has ended (or stands as uncertain), for at most ``timeout`` seconds.
+
+        Raises:
+            TimeoutError: it has not.
+            NotFound.
+        """
+        ends_at = time.monotonic() + timeout
+        pause = 0.05
+        while True:
+            job = self.job(job_id)
+            if job.status in FINAL or job.status is JobStatus.UNCERTAIN:
+                return job
+            if time.monotonic() + pause > ends_at:
+                raise TimeoutError(f"job {job_id} is still {job.status} after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.5)
+
+    def cancel(self, job_id: str, *, timeout: float = 5) -> Cancellation:
+        """Cancel a job, and say whether that came in time.
+
+        A job that a worker holds is asked to stop, and this waits up to ``timeout`` seconds to see what became of it.
+
+        Raises:
+            NotFound.
+        """
+        job = self.job(job_id)
+        one = {"_id": job.id, "app": self.app}
+        cancel = functools.partial(
+            self._room.jobs.cancel_waiting, one, code="cancelled", message="cancelled by the app", now=self._clock()
+        )
+        if not cancel() and self._room.jobs.ask_to_stop(one):
+            with contextlib.suppress(TimeoutError):
+                self.wait(job.id, timeout=timeout)
+            cancel()  # it may have gone back to waiting between the two
+        job = self.job(job.id)
+        return Cancellation("cancelled" if job.status is JobStatus.CANCELLED else "too_late", job)
+
+    # --- inside ---
+
+    @property
+    def _room(self) -> _Rooms:
+        """This process's connections: opened on first use, and anew after a fork, where the parent's are of no use."""
+        with self._lock:
+            if self._rooms is None or self._rooms[0] != os.getpid():
+                self._rooms = (os.getpid(), _Rooms.open(self._settings))
+            return self._rooms[1]
+
+    def _stored(self, user: str, done: Connected) -> Grant:
+        grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._clock).store(user, done)
+        self._room.jobs.resume_parked(grant.id, self._clock())
+        return grant
+
+    @property
+    def _connector(self) -> Connector:
+        return Connector(self.app, self._room.connects, self._room.http, self._clock)
+
+    def _claims(self, request: JobRequest, grants: dict[tuple[str, str, str | None], Grant], now: datetime) -> Claims:
+        action = self._actions[request.action]
+        check_user(request.user)
+        check_payload(action, request.payload)
+        run_at, deadline = window(request, now)
+        who = (request.user, action.provider, request.account)
+        if who not in grants:
+            grants[who] = self.grant(user=request.user, provider=action.provider, account=request.account)
+        grant = grants[who]
+        missing = action.scopes - grant.scopes
+        if missing:
+            raise InsufficientScope(
+                f"{action.name} needs {', '.join(sorted(missing))}, which the user has not granted;"
+                f" connect again with it"
+            )
+        return Claims(
+            id=new_id(),
+            app=self.app,
+            user=request.user,
+            grant=grant.id,
+            provider=action.provider,
+            action=action.name,
+            payload=dict(request.payload),
+            run_at=run_at,
+            deadline=deadline,
+            issued_at=now,
+        )
+
+    def _first_of_each_key(self, jobs: Sequence[Job], known: set[str]) -> list[Job]:
+        keys = [job.idempotency_key for job in jobs if job.id in known and job.idempotency_key is not None]
+        first = self._room.jobs.by_idempotency_keys(self.app, keys)
+        result = []
+        for job in jobs:
+            there = first.get(job.idempotency_key or "") if job.id in known else job
+            if there is None or there.request_digest != job.request_digest:
+                raise IdempotencyConflict(
+                    f"idempotency key {job.idempotency_key!r} belongs to a job with other content"
+                )
+            result.append(there)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Rooms:
+    """One process's connections."""
+
+    database: Documents
+    jobs: Jobs
+    grants: Grants
+    connects: Connects
+    vault: VaultRoom
+    key_versions: signing.KeyVersions
+    http: Http
+
+    @classmethod
+    def open(cls, settings: Settings) -> _Rooms:
+        database = connect(settings.mongodb_url)
+        vault = VaultRoom(settings)
+        return cls(
+            database,
+            Jobs(database),
+            Grants(database),
+            Connects(database),
+            vault,
+            signing.KeyVersions(vault),
+            Http(),
+        )
+
+    def close(self) -> None:
+        self.database.client.close()
+        self.vault.close()
+        self.http.close()
+
+
+def _choose(grants: Sequence[Grant]) -> Grant:
+    usable = [grant for grant in grants if grant.status in {GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED}]
+    if not usable:
+        raise NoGrant
+    if len(usable) > 1:
+        accounts = ", ".join(sorted(grant.account for grant in usable))
+        raise AmbiguousAccount(f"the user has several accounts there; say which with account=: {accounts}")
+    return usable[0]

@@ -1,0 +1,164 @@
+"""Connecting an account: the app's side of the authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import SecretStr
+
+from actas import oauth
+from actas.clock import Clock
+from actas.errors import ClientRefused, ConnectError, InvalidRequest, InvalidState, TokenEndpointError
+from actas.http import Http, NoReply, NotSent
+from actas.providers import Provider
+from actas.settings import ClientCredentials
+from actas.stores.connects import Connects
+
+#: How long a user may take at the provider.
+PENDING = timedelta(minutes=10)
+
+#: X wants the code within about 30 s of giving it; the whole of finish_connect stays below that.
+SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """Where to send the user's browser now."""
+
+    url: str = field(repr=False)  # carries the state
+    expires_in: timedelta = PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What came out of a finished connection."""
+
+    provider: str
+    account: str
+    client_id: str
+    scopes: frozenset[str]
+    tokens: oauth.Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """One app's connecting, at any provider."""
+
+    app: str
+    connects: Connects
+    http: Http
+    clock: Clock
+
+    def begin(
+        self, *, user: str, provider: Provider, client: ClientCredentials, redirect_uri: str, scopes: Iterable[str]
+    ) -> ConnectRequest:
+        state, salt = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        pkce = _pkce(state, salt)
+        scopes = sorted(set(scopes))
+        now = self.clock()
+        self.connects.put(
+            {
+                "_id": _key(state),
+                "salt": salt,
+                "app": self.app,
+                "user": user,
+                "provider": provider.name,
+                "redirect_uri": redirect_uri,
+                "scopes": scopes,
+                "created_at": now,
+                "expires_at": now + PENDING,
+            }
+        )
+        url = oauth.authorization_url(
+            provider, client, redirect_uri=redirect_uri, scopes=scopes, state=state, pkce=pkce
+        )
+        return ConnectRequest(url)
+
+    def take_pending(self, callback_url: str, *, user: str) -> tuple[dict[str, str], dict[str, str | list[str]]]:
+        """The callback's parameters, and what ``begin`` kept for them.
+
+        Raises:
+            InvalidState: the state is unknown, used, too old, or another user's.
+            ConnectError: the user said no, or the provider reports an error.
+        """
+        query = _parameters(callback_url)
+        state = query.get("state")
+        if state is None:
+            raise InvalidRequest("callback_url has no state: pass the whole URL the browser came back with")
+        pending = self.connects.take(_key(state), app=self.app, user=user, now=self.clock())
+        if pending is None:
+            raise InvalidState
+        if (error := query.get("error")) is not None:
+            said = "the user said no" if error == "access_denied" else "the provider reported an error"
+            raise ConnectError(f"{pending['provider']}: {said} ({error[:64]!r})")
+        if not query.get("code"):
+            raise ConnectError("callback_url has no code")
+        return query, pending
+
+    def finish(
+        self,
+        query: dict[str, str],
+        pending: dict[str, str | list[str]],
+        provider: Provider,
+        client: ClientCredentials,
+    ) -> Connected:
+        """Trade the code for tokens and ask whose account it is.
+
+        Raises:
+            ConnectError: the provider did not give tokens, or not the kind that work while the user is away.
+        """
+        verifier = _pkce(query["state"], str(pending["salt"])).verifier.get_secret_value()
+        endpoint = oauth.TokenEndpoint(self.http, provider, client)
+        try:
+            tokens = endpoint.exchange_code(
+                code=query["code"],
+                verifier=verifier,
+                redirect_uri=str(pending["redirect_uri"]),
+                seconds=SECONDS,
+                now=self.clock(),
+            )
+            account = self._account(provider, tokens)
+        except ClientRefused:
+            raise ConnectError(f"{provider.name} refused the app's own client credentials") from None
+        except TokenEndpointError as error:
+            raise ConnectError(f"{provider.name} gave no tokens ({error.provider_code})") from None
+        except (NotSent, NoReply):
+            raise ConnectError(f"{provider.name} did not answer") from None
+        scopes = tokens.scopes if tokens.scopes is not None else frozenset(pending["scopes"])
+        return Connected(provider.name, account, client.client_id, scopes, tokens)
+
+    def _account(self, provider: Provider, tokens: oauth.Tokens) -> str:
+        headers = {"Authorization": f"Bearer {tokens.access_token.get_secret_value()}"}
+        reply = self.http.send("GET", provider.api_url + provider.account_path, headers=headers, seconds=SECONDS)
+        found = reply.json()
+        for name in provider.account_id:
+            found = found.get(name) if isinstance(found, dict) else None
+        if reply.status >= 300 or not isinstance(found, str | int):
+            raise ConnectError(f"{provider.name} did not tell whose account it is (HTTP {reply.status})")
+        return str(found)
+
+
+def _parameters(callback_url: str) -> dict[str, str]:
+    values = parse_qs(urlsplit(callback_url).query, keep_blank_values=True)
+    if any(len(repeated) > 1 for repeated in values.values()):
+        # RFC 6749 section 3.1: parameters must not be included more than once.
+        raise InvalidRequest("callback_url repeats a parameter")
+    return {name: value for name, (value,) in values.items()}
+
+
+def _key(state: str) -> str:
+    """The state is stored as a digest, so that reading the database does not let one finish another's connection."""
+    return hashlib.sha256(state.encode()).hexdigest()
+
+
+def _pkce(state: str, salt: str) -> oauth.Pkce:
+    """A verifier that nobody has in one piece: the state is in the browser only, the salt in the database only."""
+    verifier = hmac.digest(state.encode(), salt.encode(), "sha256")
+    return oauth.Pkce(SecretStr(urlsafe_b64encode(verifier).rstrip(b"=").decode()))

@@ -1,0 +1,97 @@
+"""Where the demo looks for readable tokens.
+
+A *place* keeps or shows data: MongoDB, Redis, Vault, the logs, Flower, beat. Each is looked into in every way there is
+(its files, what it answers), and each way has a *control*: something harmless that is there and must be found, for a
+search that cannot find anything proves nothing.
+
+Not searched is the provider's side, which has to know the tokens: the sandbox's memory, its configuration, and the
+folder of the stack's own passwords, from which both sides take the client secret. Our side of that secret lies in
+Vault's KV, and Vault encrypts it; its files are searched.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from actas.embedded.demo.flower import FlowerApi
+from actas.embedded.demo.search import Piece
+from actas.embedded.stack import Stack
+from actas.stores import everything
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way of looking into a place, and what must be found there."""
+
+    place: str
+    way: str
+    control: str
+    read: Callable[[], Iterable[Piece]]
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.way}"
+
+
+def views(stack: Stack, flower: FlowerApi, *, job_id: str, text: str) -> list[View]:
+    """List all views. A post's text is readable in MongoDB by design; its job's id is found wherever the job went.
+
+    Args:
+        stack: running.
+        flower: of that stack.
+        job_id: of a job that has succeeded.
+        text: what that job has posted.
+    """
+    servers, directory = stack.servers, stack.directory
+    mongodb, valkey = servers.mongod.url, servers.valkey.url.get_secret_value()
+    canary = secrets.token_urlsafe(40)
+
+    def mongodb_files() -> Iterator[Piece]:
+        everything.flush(mongodb)
+        yield from files(servers.mongod.data)
+
+    return [
+        View("MongoDB", "files", text, mongodb_files),
+        View("MongoDB", "documents", text, lambda: everything.documents(mongodb)),
+        View("Redis", "files", job_id, lambda: files(servers.valkey.data)),
+        View("Redis", "keys and values", canary, lambda: redis_values(valkey, canary)),
+        # The names under which OpenBao keeps things are readable, the things are not.
+        View("Vault", "files", "sys/policy/actas-worker", lambda: files(servers.bao.data)),
+        View("logs", "output of all processes", job_id, lambda: files(directory / "logs")),
+        View("Flower", "answers", job_id, flower.answers),
+        View("beat", "schedule file", "actas.dispatch", lambda: files(directory, "beat-schedule*")),
+    ]
+
+
+def files(folder: Path, pattern: str = "**/*") -> Iterator[Piece]:
+    for file in sorted(folder.glob(pattern)):
+        if file.is_file():
+            yield str(file.relative_to(folder.parent)), file.read_bytes()
+
+
+#: How to read a key of each type, whole.
+_READ: dict[bytes, Callable[[bytes], tuple[Any, ...]]] = {
+    b"string": lambda key: ("GET", key),
+    b"list": lambda key: ("LRANGE", key, 0, -1),
+    b"set": lambda key: ("SMEMBERS", key),
+    b"zset": lambda key: ("ZRANGE", key, 0, -1),
+    b"hash": lambda key: ("HGETALL", key),
+    b"stream": lambda key: ("XRANGE", key, "-", "+"),
+}
+
+
+def redis_values(url: str, canary: str) -> Iterator[Piece]:
+    """Read every key. When all is done hardly any are left, so a canary is put there, for the search to find."""
+    with redis.Redis.from_url(url) as client:
+        client.set("actas-demo-canary", canary, ex=600)
+        for key in client.scan_iter(count=1000):
+            kind = client.execute_command("TYPE", key)
+            if kind != b"none":  # it has expired since
+                value = client.execute_command(*_READ[kind](key))
+                # As Python writes it: what is looked for is plain ASCII in every form, and reads the same there.
+                yield repr(key), key + b" " + repr(value).encode()

@@ -1,0 +1,190 @@
+"""Every error actas raises, each with a stable machine-readable code.
+
+The class docstring is the default message. Texts are written for strangers: they name what to do, and never carry a
+token, a payload or a provider's raw reply. Errors from libraries are replaced at the room's door with ``from None``,
+because their texts and locals may hold what we must not show.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ActasError(Exception):
+    """Something went wrong in actas."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class SettingsError(ActasError):
+    """A setting is missing, unknown or malformed."""
+
+    code = "bad_settings"
+
+
+# --- what a caller of Client can do something about ---
+
+
+class InvalidRequest(ActasError):
+    """The request cannot be accepted as it is."""
+
+    code = "invalid_request"
+
+
+class UnknownAction(InvalidRequest):
+    """No action has this name."""
+
+    code = "unknown_action"
+
+
+class UnknownProvider(InvalidRequest):
+    """No provider has this name."""
+
+    code = "unknown_provider"
+
+
+class InvalidPayload(InvalidRequest):
+    """The payload does not fit the action."""
+
+    code = "invalid_payload"
+
+
+class InvalidTime(InvalidRequest):
+    """A time is naive, in the wrong order, or beyond the horizon."""
+
+    code = "invalid_time"
+
+
+class InsufficientScope(InvalidRequest):
+    """The grant lacks a scope that the action needs; connect again with it."""
+
+    code = "insufficient_scope"
+
+
+class AmbiguousAccount(InvalidRequest):
+    """The user has several accounts at this provider; say which with account=."""
+
+    code = "ambiguous_account"
+
+
+class IdempotencyConflict(InvalidRequest):
+    """This idempotency key was used for a job with other content."""
+
+    code = "idempotency_conflict"
+
+
+class NotFound(ActasError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class NoGrant(NotFound):
+    """The user has not connected this provider, or must connect it again."""
+
+    code = "no_grant"
+
+
+class ConnectError(ActasError):
+    """Connecting the account did not work; begin again."""
+
+    code = "connect_failed"
+
+
+class InvalidState(ConnectError):
+    """The state is unknown, used, older than ten minutes, or another user's."""
+
+    code = "invalid_state"
+
+
+# --- outages: nobody's fault, waited out ---
+
+
+class Unavailable(ActasError):
+    """A service actas needs does not answer."""
+
+    code = "unavailable"
+
+
+class VaultUnavailable(Unavailable):
+    """Vault is unreachable or sealed."""
+
+    code = "vault_unavailable"
+
+
+class MongoUnavailable(Unavailable):
+    """MongoDB does not answer, or has no primary."""
+
+    code = "mongodb_unavailable"
+
+
+class ProviderUnavailable(Unavailable):
+    """The provider does not answer; nothing was sent, or what was sent has no effect."""
+
+    code = "provider_unavailable"
+
+
+# --- refusals by Vault, and by our own checks ---
+
+
+class VaultDenied(ActasError):
+    """Vault refused: the role may not do this, or its credentials are wrong."""
+
+    code = "vault_denied"
+
+
+class MongoRefused(ActasError):
+    """MongoDB refused: the role may not do this, or what is stored does not fit."""
+
+    code = "mongodb_refused"
+
+
+class EnvelopeError(ActasError):
+    """A stored ciphertext is damaged, moved, or not ours."""
+
+    code = "bad_envelope"
+
+
+class EnvelopeVersionError(EnvelopeError):
+    """A stored ciphertext has a format version this release does not know; upgrade before reading it."""
+
+    code = "envelope_version"
+
+
+class JobRefused(ActasError):
+    """The signed job is not acceptable."""
+
+    code = "job_refused"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code  # type: ignore[misc]  # narrower than the class's: bad_signature, altered, revoked, ...
+
+
+# --- what a token endpoint can say (RFC 6749 section 5.2 and dialects) ---
+
+
+class TokenEndpointError(ActasError):
+    """The token endpoint refused."""
+
+    code = "token_endpoint"
+
+    def __init__(self, message: str | None = None, *, provider_code: str) -> None:
+        super().__init__(message)
+        self.provider_code = provider_code
+
+
+class GrantDead(TokenEndpointError):
+    """The provider no longer accepts this grant; its user must connect again."""
+
+    code = "reauthorization_required"
+
+
+class ClientRefused(TokenEndpointError):
+    """The provider refused the app's own client credentials (invalid_client); an operator must mend them."""
+
+    code = "client_refused"

@@ -1,0 +1,208 @@
+"""The OAuth requests both sides need: the app when connecting, the worker when exchanging and revoking."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote_plus, urlencode
+
+from pydantic import SecretStr
+
+from actas.clock import to_milliseconds
+from actas.errors import ClientRefused, GrantDead, ProviderUnavailable, TokenEndpointError
+from actas.http import Http, Reply
+from actas.providers import Provider
+from actas.settings import ClientCredentials
+
+#: Errors of RFC 6749 section 5.2 that blame the client, not the grant: no user must suffer for them.
+CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A token endpoint's successful reply (RFC 6749 section 5.1)."""
+
+    access_token: SecretStr
+    access_expires_at: datetime
+    #: None when the provider keeps the old one in force (RFC 6749 section 6).
+    refresh_token: SecretStr | None = None
+    #: None when the provider granted exactly what was asked for (RFC 6749 section 3.3).
+    scopes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pkce:
+    """A code verifier and its S256 challenge (RFC 7636 section 4)."""
+
+    verifier: SecretStr
+
+    @property
+    def challenge(self) -> str:
+        digest = hashlib.sha256(self.verifier.get_secret_value().encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def authorization_url(
+    provider: Provider,
+    client: ClientCredentials,
+    *,
+    redirect_uri: str,
+    scopes: Iterable[str],
+    state: str,
+    pkce: Pkce,
+) -> str:
+    """Where to send the user's browser (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    query = {
+        "response_type": "code",
+        "client_id": client.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": " ".join(sorted(scopes)),
+        "state": state,
+        "code_challenge": pkce.challenge,
+        "code_challenge_method": "S256",
+    }
+    joint = "&" if "?" in provider.authorize_url else "?"  # a query of its own must be kept (RFC 6749 section 3.1)
+    return f"{provider.authorize_url}{joint}{urlencode(query)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEndpoint:
+    """One app's dealings with one provider's token endpoint."""
+
+    http: Http
+    provider: Provider
+    client: ClientCredentials
+
+    def exchange_code(self, *, code: str, verifier: str, redirect_uri: str, seconds: float, now: datetime) -> Tokens:
+        """Trade an authorization code for tokens (RFC 6749 section 4.1.3).
+
+        Raises:
+            NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead, TokenEndpointError.
+        """
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
+
+    def refresh(self, refresh_token: SecretStr, *, seconds: float, now: datetime) -> Tokens:
+        """Trade a refresh token for an access token (RFC 6749 section 6): the *exchange*.
+
+        Raises:
+            NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead, TokenEndpointError.
+        """
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.get_secret_value()}
+        return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
+
+    def revoke(self, token: SecretStr, *, hint: str, seconds: float) -> None:
+        """Tell the provider to forget a token (RFC 7009 section 2); an unknown token counts as forgotten.
+
+        Raises:
+            NotSent, NoReply, ProviderUnavailable, ClientRefused, TokenEndpointError.
+        """
+        if self.provider.revoke_url is None:
+            return
+        form = {"token": token.get_secret_value(), "token_type_hint": hint}
+        reply = self._post(self.provider.revoke_url, form, seconds)
+        if reply.status >= 300:
+            raise _refusal(self.provider, reply)
+
+    def _post(self, url: str, form: dict[str, str], seconds: float) -> Reply:
+        secret = self.client.client_secret
+        basic = None
+        if self.provider.client_auth == "basic" and secret is not None:
+            # RFC 6749 section 2.3.1: form-encode both parts before they go into the header.
+            basic = (quote_plus(self.client.client_id), quote_plus(secret.get_secret_value()))
+        else:
+            form |= {"client_id": self.client.client_id}
+            if self.provider.client_auth == "post" and secret is not None:
+                form |= {"client_secret": secret.get_secret_value()}
+        headers = {"Accept": "application/json"}
+        return self.http.send("POST", url, form=form, basic_auth=basic, headers=headers, seconds=seconds)
+
+
+def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
+    """What a token endpoint said. Success is having an access token, not HTTP 200: some send errors with 200.
+
+    Raises:
+        ProviderUnavailable: 429, 5xx, or a reply that is no OAuth reply at all.
+        GrantDead, ClientRefused, TokenEndpointError: as the provider's data tells them apart.
+    """
+    body = reply.json()
+    if reply.status < 300 and isinstance(body, dict) and isinstance(body.get("access_token"), str):
+        default = provider.default_expires_seconds
+        if _lifetime(body.get("expires_in"), default) is None:
+            # These tokens exist nowhere else, and where they rotate the old ones are dead: refusing them for this would
+            # lose the grant, and a lifetime guessed wrong costs a 401.
+            body["expires_in"] = default
+        return parse_tokens(body, now, default_expires_seconds=default)
+    raise _refusal(provider, reply)
+
+
+def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_seconds: int) -> Tokens:
+    """The fields of RFC 6749 section 5.1, read tolerantly where providers are known to differ.
+
+    Raises:
+        TokenEndpointError: a field has an impossible value; the message names it and does not show it.
+    """
+    access, refresh, scope = body.get("access_token"), body.get("refresh_token"), body.get("scope")
+    for name, value in (("access_token", access), ("refresh_token", refresh or None), ("scope", scope)):
+        if value is not None and not isinstance(value, str):
+            raise TokenEndpointError(f"{name} is not a string", provider_code="malformed")
+    # RFC 6749 appendix A.12 and A.17: printable ASCII. Anything else would break where it is used, much later.
+    for name, value in (("access_token", access), ("refresh_token", refresh)):
+        if value and not all(" " <= character <= "~" for character in str(value)):
+            raise TokenEndpointError(f"{name} has impossible characters", provider_code="malformed")
+    if not access:
+        raise TokenEndpointError("access_token is missing", provider_code="malformed")
+    lifetime = _lifetime(body.get("expires_in"), default_expires_seconds)
+    if lifetime is None:
+        raise TokenEndpointError("expires_in is not a number of seconds", provider_code="malformed")
+    return Tokens(
+        access_token=SecretStr(str(access)),
+        access_expires_at=to_milliseconds(now + timedelta(seconds=lifetime)),
+        refresh_token=SecretStr(str(refresh)) if refresh else None,
+        scopes=frozenset(str(scope).split()) if scope else None,
+    )
+
+
+#: No access token lives longer than this, whatever is said.
+YEAR_SECONDS = 365 * 86400
+
+
+def _lifetime(expires_in: object, default: int) -> float | None:
+    """Seconds, as providers write them: a number, a numeric string, or nothing; None if it is none of these."""
+    if expires_in is None:
+        return default
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):
+        return None
+    try:
+        seconds = float(expires_in)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), YEAR_SECONDS) if math.isfinite(seconds) else None
+
+
+def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderUnavailable:
+    body = reply.json()
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, str):
+        description = str(body.get("error_description", ""))
+        if any(fatal.error == error and fatal.description in description for fatal in provider.fatal_errors):
+            return GrantDead(provider_code=_short(error))
+        if error in CLIENT_ERRORS:
+            return ClientRefused(provider_code=_short(error))
+    if reply.status == 429 or reply.status >= 500 or not isinstance(error, str):
+        return ProviderUnavailable(f"{provider.name}'s token endpoint answered {reply.status} and no tokens")
+    return TokenEndpointError(f"{provider.name}'s token endpoint refused: {_short(error)}", provider_code=_short(error))
+
+
+def _short(error: str) -> str:
+    """A provider's error code as we may show it: the characters of RFC 6749 section 5.2's codes, and not many."""
+    return "".join(c for c in error if c.isalnum() or c in "_-.")[:64] or "unreadable"

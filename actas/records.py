@@ -1,0 +1,188 @@
+"""Records as values: what the stores read and write, and everybody else passes around."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from actas.envelope import Context, Envelope, Purpose
+from actas.states import JobStatus
+
+Doc = Mapping[str, Any]
+
+
+class GrantStatus(StrEnum):
+    ACTIVE = "active"
+    REAUTHORIZATION_REQUIRED = "reauthorization_required"
+    REVOKING = "revoking"
+    REVOKED = "revoked"
+
+
+class EffectState(StrEnum):
+    STARTED = "started"
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    code: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job. ``jws`` is what the app signed; the fields copied from it are for looking up only."""
+
+    id: str
+    jws: str = field(repr=False)
+    app: str
+    user: str
+    grant: str
+    provider: str
+    action: str
+    payload: Mapping[str, Any] = field(repr=False)
+    run_at: datetime
+    deadline: datetime
+    rev: int
+    status: JobStatus
+    next_at: datetime
+    created_at: datetime
+    idempotency_key: str | None = None
+    #: Digest of what was asked, to tell a repeated request from a conflicting one under the same idempotency key.
+    request_digest: str | None = field(default=None, repr=False)
+    attempts: int = 0
+    #: Somebody wants it not to be done.
+    stop: bool = False
+    #: A worker died while it held it, and nobody has looked yet what that one left in the journal.
+    orphaned: bool = False
+    result: str | None = None
+    error: JobError | None = None
+    finished_at: datetime | None = None
+    history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    def to_doc(self) -> dict[str, Any]:
+        doc: dict[str, Any] = {
+            "_id": self.id,
+            "jws": self.jws,
+            "app": self.app,
+            "user": self.user,
+            "grant": self.grant,
+            "provider": self.provider,
+            "action": self.action,
+            "payload": dict(self.payload),
+            "run_at": self.run_at,
+            "deadline": self.deadline,
+            "rev": self.rev,
+            "status": str(self.status),
+            "next_at": self.next_at,
+            "created_at": self.created_at,
+            "attempts": self.attempts,
+        }
+        if self.idempotency_key is not None:  # absent, not null: its unique index covers only documents that have it
+            doc |= {"idempotency_key": self.idempotency_key, "request_digest": self.request_digest}
+        return doc
+
+    @classmethod
+    def from_doc(cls, doc: Doc) -> Self:
+        error = doc.get("error")
+        return cls(
+            id=doc["_id"],
+            jws=doc["jws"],
+            app=doc["app"],
+            user=doc["user"],
+            grant=doc["grant"],
+            provider=doc["provider"],
+            action=doc["action"],
+            payload=doc["payload"],
+            run_at=doc["run_at"],
+            deadline=doc["deadline"],
+            rev=doc["rev"],
+            status=JobStatus(doc["status"]),
+            next_at=doc["next_at"],
+            created_at=doc["created_at"],
+            idempotency_key=doc.get("idempotency_key"),
+            request_digest=doc.get("request_digest"),
+            attempts=doc.get("attempts", 0),
+            stop=doc.get("stop", False),
+            orphaned=doc.get("orphaned", False),
+            result=doc.get("result"),
+            error=JobError(error["code"], error["message"], error["at"]) if error else None,
+            finished_at=doc.get("finished_at"),
+            history=tuple(doc.get("history", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """One grant's data key, wrapped: ``wrapped`` is Vault's ciphertext, ``vault:v<version>:...``."""
+
+    id: str
+    wrapped: str = field(repr=False)
+    key_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    envelope: Envelope = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The stored authorization of one user's account at one provider (RFC 6749 section 1.3)."""
+
+    id: str
+    app: str
+    user: str
+    provider: str
+    account: str
+    client_id: str
+    scopes: frozenset[str]
+    status: GrantStatus
+    generation: int
+    created_at: datetime
+    updated_at: datetime
+    data_key: DataKey | None = field(default=None, repr=False)
+    refresh_token: Envelope | None = field(default=None, repr=False)
+    access_token: AccessToken | None = field(default=None, repr=False)
+    refresh_expires_at: datetime | None = None
+    exchange_id: str | None = None
+    failure: Mapping[str, Any] | None = None
+
+    def context(self, purpose: Purpose, *, generation: int, data_key_id: str) -> Context:
+        return Context(purpose, self.id, self.app, self.user, self.provider, self.account, generation, data_key_id)
+
+    @classmethod
+    def from_doc(cls, doc: Doc) -> Self:
+        """Read a stored grant.
+
+        Raises:
+            EnvelopeError: a stored ciphertext is incomplete.
+        """
+        key, access = doc.get("data_key"), doc.get("access_token")
+        refresh = doc.get("refresh_token")
+        return cls(
+            id=doc["_id"],
+            app=doc["app"],
+            user=doc["user"],
+            provider=doc["provider"],
+            account=doc["account"],
+            client_id=doc["client_id"],
+            scopes=frozenset(doc["scopes"]),
+            status=GrantStatus(doc["status"]),
+            generation=doc["generation"],
+            created_at=doc["created_at"],
+            updated_at=doc["updated_at"],
+            data_key=DataKey(key["id"], key["wrapped"], key["key_version"]) if key else None,
+            refresh_token=Envelope.from_doc(refresh) if refresh else None,
+            access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,
+            refresh_expires_at=doc.get("refresh_expires_at"),
+            exchange_id=doc.get("exchange_id"),
+            failure=doc.get("failure"),
+        )

@@ -1,0 +1,73 @@
+"""The sandbox as one ASGI application."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from actas.clock import utc_now
+from actas.sandbox import pages
+from actas.sandbox.api import Api
+from actas.sandbox.connection import Dropped
+from actas.sandbox.control import Control
+from actas.sandbox.misbehaviour import Misbehaviour
+from actas.sandbox.oauth import OAuth
+from actas.sandbox.state import Books
+
+if TYPE_CHECKING:
+    from actas.clock import Clock
+    from actas.sandbox.config import Config
+
+POSTS_ON_THE_PAGE = 100
+
+
+def build(config: Config, clock: Clock = utc_now) -> Starlette:
+    books = Books(
+        clock,
+        access_seconds=config.access_seconds,
+        first_access_seconds=config.first_access_seconds,
+        code_seconds=config.code_seconds,
+        post_limit=config.post_limit,
+    )
+    misbehaviour = Misbehaviour()
+    client_secrets = [client.secret for client in config.clients.values() if client.secret]
+
+    async def home(_: Request) -> Response:
+        return HTMLResponse(pages.timeline_page(books.latest(POSTS_ON_THE_PAGE)), headers=pages.HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", home),
+            *OAuth(config.clients, books, misbehaviour).routes(),
+            *Api(books, misbehaviour).routes(),
+            *Control(client_secrets, books, misbehaviour).routes(),
+        ],
+        exception_handlers={ValidationError: _misasked, ClientDisconnect: _left, Exception: _crashed},
+    )
+
+
+async def _misasked(_: Request, error: Exception) -> Response:
+    """The control surface was asked for something it does not know."""
+    assert isinstance(error, ValidationError)
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found)
+    return JSONResponse({"error": wrong}, 400)
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    """The client hung up in the middle of its request."""
+    return Dropped()
+
+
+async def _crashed(_: Request, error: Exception) -> Response:
+    """Say where, but not what: the text of an exception may hold a token."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    sys.stderr.write(f"sandbox: {type(error).__name__} in {place.name}, line {place.lineno} of {place.filename}\n")
+    return Response("the sandbox has a fault of its own", 500)

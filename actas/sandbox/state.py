@@ -1,0 +1,313 @@
+"""The provider's books: accounts, codes, families of tokens, posts. Pure memory; no HTTP.
+
+One lock makes each public call one step, so that a check and the change it permits are never apart. A *family* is all
+the tokens that descend from one authorization. Its refresh token is single use; presenting a used one is *reuse* and
+kills the family (RFC 9700 section 4.14.2), and so does presenting a used authorization code (RFC 6749 section 4.1.2).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from actas.sandbox.records import (
+    Authorization,
+    Code,
+    Counts,
+    Family,
+    FamilyEntry,
+    Issued,
+    Ledger,
+    Post,
+    PostEntry,
+    Quota,
+    Reason,
+    Refused,
+    Token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actas.clock import Clock
+
+RATE_WINDOW = timedelta(minutes=15)
+#: An account's text is refused as a duplicate if it equals one of its last so many posts.
+DUPLICATE_WINDOW = 50
+#: X's ids hold the milliseconds since this instant, so they grow with time, across restarts too.
+ID_EPOCH_MS = 1_288_834_974_657
+
+
+def account_id(username: str) -> str:
+    """A username's numeric id: 18 digits, always the same."""
+    return str(10**17 + int.from_bytes(hashlib.sha256(username.encode()).digest()[:7]))
+
+
+def s256(verifier: str) -> str:
+    """The S256 code challenge of a verifier (RFC 7636 section 4.2)."""
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+class Books:
+    """All the sandbox remembers; every method is safe to call from any thread."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        access_seconds: int = 7200,
+        first_access_seconds: int | None = None,
+        code_seconds: int = 30,
+        post_limit: int | None = None,
+    ) -> None:
+        self._clock = clock
+        self._access_life = timedelta(seconds=access_seconds)
+        self._first_access_life = timedelta(seconds=first_access_seconds or access_seconds)
+        self._code_life = timedelta(seconds=code_seconds)
+        self._post_limit = post_limit
+        self._lock = threading.Lock()
+        self._codes: dict[str, Code] = {}
+        self._tokens: dict[str, Token] = {}
+        self._families: list[Family] = []
+        self._posts: dict[str, Post] = {}
+        self._timelines: dict[str, list[Post]] = {}  # by account id, oldest first
+        self._quotas: dict[str, Quota] = {}  # by username
+        self._last_post_id = 0
+        self._counts = Counts(codes=0, exchanges=0, reuse=0, revocations=0, refused=0, duplicates=0)
+
+    # --- authorization and tokens --------------------------------------------------------------------------------
+
+    def issue_code(self, authorization: Authorization) -> str:
+        with self._lock:
+            code = secrets.token_urlsafe(32)
+            self._codes[code] = Code(authorization, self._clock() + self._code_life)
+            self._counts["codes"] += 1
+            return code
+
+    def redeem_code(self, code: str, *, client_id: str, redirect_uri: str, verifier: str) -> Issued:
+        """Trade a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.6).
+
+        Raises:
+            Refused: CODE, REDIRECT_URI or VERIFIER. A code presented twice costs the family it had begun.
+        """
+        with self._lock:
+            found = self._codes.get(code)
+            if found is None or found.authorization.client_id != client_id:
+                raise Refused(Reason.CODE)
+            if found.family is not None:
+                found.family.alive = False
+                raise Refused(Reason.CODE)
+            if self._clock() >= found.expires_at:
+                raise Refused(Reason.CODE)
+            allowed = found.authorization
+            if redirect_uri != allowed.redirect_uri:
+                raise Refused(Reason.REDIRECT_URI)
+            if not secrets.compare_digest(s256(verifier).encode(), allowed.challenge.encode()):
+                raise Refused(Reason.VERIFIER)
+            family = Family(f"f{len(self._families) + 1}", client_id, allowed.username, allowed.scopes)
+            self._families.append(family)
+            found.family = family
+            return self._issue(family, self._first_access_life, with_refresh="offline.access" in family.scopes)
+
+    def refresh(self, token: str, *, client_id: str, keep: bool = False) -> Issued:
+        """Trade a refresh token for an access token, and for its successor unless ``keep`` (RFC 6749 section 6).
+
+        Raises:
+            Refused: TOKEN. If it had been used before, its whole family is dead from now on.
+        """
+        with self._lock:
+            found = self._tokens.get(token)
+            if found is None or found.kind != "refresh" or found.family.client_id != client_id:
+                raise Refused(Reason.TOKEN)
+            family = found.family
+            if found.used:
+                family.reuse += 1
+                self._counts["reuse"] += 1
+                family.alive = False
+            if not family.alive:
+                raise Refused(Reason.TOKEN)
+            found.used = not keep
+            family.exchanges += 1
+            self._counts["exchanges"] += 1
+            return self._issue(family, self._access_life, with_refresh=not keep)
+
+    def revoke(self, token: str, *, client_id: str) -> None:
+        """End the family of a token (RFC 7009 section 2.1); an unknown token counts as revoked (section 2.2).
+
+        Raises:
+            Refused: TOKEN, if it was issued to another client.
+        """
+        with self._lock:
+            found = self._tokens.get(token)
+            if found is None:
+                return
+            if found.family.client_id != client_id:
+                raise Refused(Reason.TOKEN)
+            if found.family.alive:
+                found.family.alive = False
+                self._counts["revocations"] += 1
+
+    def note_refusal(self) -> None:
+        """Count a refusal by the token endpoint."""
+        with self._lock:
+            self._counts["refused"] += 1
+
+    def username_of(self, credential: str) -> str | None:
+        """Whose code or token this is, dead or alive; None for nobody's."""
+        with self._lock:
+            if token := self._tokens.get(credential):
+                return token.family.username
+            if code := self._codes.get(credential):
+                return code.authorization.username
+            return None
+
+    def _issue(self, family: Family, life: timedelta, *, with_refresh: bool) -> Issued:
+        access = secrets.token_urlsafe(40)
+        self._tokens[access] = Token("access", family, self._clock() + life)
+        refresh = None
+        if with_refresh:
+            refresh = secrets.token_urlsafe(40)
+            self._tokens[refresh] = Token("refresh", family)
+            family.generation += 1
+        return Issued(access, refresh, int(life.total_seconds()), family.scopes)
+
+    # --- the API -------------------------------------------------------------------------------------------------
+
+    def authenticate(self, access_token: str, scopes: Iterable[str]) -> Family:
+        """Whose access token this is.
+
+        Raises:
+            Refused: UNAUTHORIZED or SCOPE.
+        """
+        with self._lock:
+            found = self._tokens.get(access_token)
+            if found is None or found.expires_at is None or not found.family.alive or self._clock() >= found.expires_at:
+                raise Refused(Reason.UNAUTHORIZED)
+            if not found.family.scopes.issuperset(scopes):
+                raise Refused(Reason.SCOPE)
+            return found.family
+
+    def spend(self, username: str) -> Quota | None:
+        """Count one request to post; the account's window with it in, or None if there is no limit."""
+        if self._post_limit is None:
+            return None
+        with self._lock:
+            now = self._clock()
+            quota = self._quotas.get(username)
+            if quota is None or now >= quota.reset:
+                quota = Quota(self._post_limit, 0, now + RATE_WINDOW)
+            quota = replace(quota, asked=quota.asked + 1)
+            self._quotas[username] = quota
+            return quota
+
+    def post(self, family: Family, text: str, *, reply_to: str | None = None) -> Post:
+        """Publish.
+
+        Raises:
+            Refused: DUPLICATE or REPLY.
+        """
+        with self._lock:
+            timeline = self._timelines.setdefault(account_id(family.username), [])
+            recent = islice(reversed(timeline), DUPLICATE_WINDOW)
+            if any(post.text == text and post.deleted_at is None for post in recent):
+                self._counts["duplicates"] += 1
+                raise Refused(Reason.DUPLICATE)
+            if reply_to is not None:
+                target = self._posts.get(reply_to)
+                if target is None or target.deleted_at is not None:
+                    raise Refused(Reason.REPLY)
+            now = self._clock()
+            self._last_post_id = max(self._last_post_id + 1, (int(now.timestamp() * 1000) - ID_EPOCH_MS) << 22)
+            post = Post(str(self._last_post_id), family.username, text, now, family.id, reply_to)
+            self._posts[post.id] = post
+            timeline.append(post)
+            return post
+
+    def delete(self, family: Family, post_id: str) -> None:
+        """Delete a post; deleting it again is no error.
+
+        Raises:
+            Refused: NO_POST or NOT_YOURS.
+        """
+        with self._lock:
+            post = self._posts.get(post_id)
+            if post is None:
+                raise Refused(Reason.NO_POST)
+            if post.username != family.username:
+                raise Refused(Reason.NOT_YOURS)
+            post.deleted_at = post.deleted_at or self._clock()
+
+    def timeline(self, account: str) -> list[Post]:
+        """The posts of one account, by its id, that are not deleted, newest first."""
+        with self._lock:
+            posts = self._timelines.get(account, [])
+            return [post for post in reversed(posts) if post.deleted_at is None]
+
+    def latest(self, count: int) -> list[Post]:
+        """The newest posts of all accounts that are not deleted, newest first."""
+        with self._lock:
+            return list(islice((post for post in reversed(self._posts.values()) if post.deleted_at is None), count))
+
+    # --- for tests: looking in, and meddling ---------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        with self._lock:
+            return Ledger(
+                posts=[
+                    PostEntry(
+                        id=post.id,
+                        account=post.username,
+                        account_id=account_id(post.username),
+                        text=post.text,
+                        at=post.at.isoformat(),
+                        family=post.family,
+                        deleted_at=post.deleted_at.isoformat() if post.deleted_at else None,
+                    )
+                    for post in self._posts.values()
+                ],
+                counts=self._counts.copy(),
+                families=[
+                    FamilyEntry(
+                        family=family.id,
+                        account=family.username,
+                        alive=family.alive,
+                        generation=family.generation,
+                        exchanges=family.exchanges,
+                        reuse=family.reuse,
+                    )
+                    for family in self._families
+                ],
+            )
+
+    def credentials(self) -> list[str]:
+        """Every authorization code, access token and refresh token ever issued."""
+        with self._lock:
+            return [*self._codes, *self._tokens]
+
+    def expire_access(self, username: str | None = None) -> int:
+        """Let an account's access tokens, or all, expire now; how many."""
+        with self._lock:
+            now = self._clock()
+            living = [
+                token
+                for token in self._tokens.values()
+                if token.expires_at is not None and token.expires_at > now and username in {None, token.family.username}
+            ]
+            for token in living:
+                token.expires_at = now
+            return len(living)
+
+    def kill(self, username: str) -> int:
+        """The user withdraws what was allowed to all clients; how many families died."""
+        with self._lock:
+            living = [family for family in self._families if family.alive and family.username == username]
+            for family in living:
+                family.alive = False
+            return len(living)

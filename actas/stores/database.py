@@ -1,0 +1,101 @@
+"""The connection to MongoDB, and the one way its errors leave this room."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any, ParamSpec, TypeVar
+
+from pydantic import SecretStr
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+
+from actas.errors import MongoRefused, MongoUnavailable, SettingsError
+
+DEFAULT_DATABASE = "actas"
+
+#: One operation, retries inside pymongo included.
+TIMEOUT_MS = 10_000
+
+Documents = Database[dict[str, Any]]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def translated(operation: Callable[P, R]) -> Callable[P, R]:
+    """Let an operation raise only errors whose text we wrote.
+
+    pymongo's carry documents, keys and addresses. What is no refusal is an outage: *unknown*, not failed, and each
+    caller says what that means for it.
+
+    Raises:
+        MongoUnavailable: no primary, a lost connection, a timeout, a write not confirmed in time.
+        MongoRefused: everything else but a duplicate key, which is an answer and passes.
+    """
+
+    @functools.wraps(operation)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return operation(*args, **kwargs)
+        except DuplicateKeyError:
+            raise
+        except OperationFailure as error:
+            if error.timeout or error.has_error_label("RetryableWriteError") or error.code in TRANSIENT_CODES:
+                raise MongoUnavailable(f"MongoDB did not confirm (code {error.code})") from None
+            raise MongoRefused(f"MongoDB refused {operation.__name__} (code {error.code})") from None
+        except PyMongoError:
+            raise MongoUnavailable from None
+
+    return wrapper
+
+
+#: Elections and shutdowns: NotWritablePrimary, PrimarySteppedDown, InterruptedAtShutdown,
+#: InterruptedDueToReplStateChange, ShutdownInProgress, WriteConcernFailed, MaxTimeMSExpired
+#: (mongo/src/mongo/base/error_codes.yml).
+TRANSIENT_CODES = frozenset({10107, 189, 11600, 11602, 91, 64, 50})
+
+
+def connect(url: SecretStr) -> Documents:
+    """Open a connection lazily: nothing is sent before the first operation, so it is safe to make early in a process.
+
+    Writes are ``majority`` and journaled, reads ``majority``: a token or an effect row that was confirmed survives a
+    failover, and one that could still be rolled back is never acted on.
+
+    Raises:
+        SettingsError: the address cannot be understood.
+    """
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            url.get_secret_value(),
+            tz_aware=True,
+            tzinfo=UTC,
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            timeoutMS=TIMEOUT_MS,
+            serverSelectionTimeoutMS=5_000,
+            maxPoolSize=100,
+            appname="actas",
+        )
+        return client.get_default_database(DEFAULT_DATABASE)
+    except (InvalidURI, ConfigurationError, ValueError):
+        raise SettingsError("ACTAS_MONGODB_URL is not a MongoDB address: mongodb://user:password@host/actas") from None
+
+
+@translated
+def check(database: Documents) -> None:
+    """Make sure this is a MongoDB we can keep promises on.
+
+    Raises:
+        MongoUnavailable: nobody answers.
+        SettingsError: a lone server: its writes can be lost after they were confirmed.
+    """
+    hello = database.client.admin.command("hello")
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise SettingsError(
+            "this MongoDB is not a replica set, so confirmed writes could be lost;"
+            " start mongod with --replSet and run rs.initiate() (one node is enough)"
+        )

@@ -1,0 +1,186 @@
+"""The jobs collection: every write names the state it moves from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo.errors import BulkWriteError
+
+from actas.records import Job, JobError
+from actas.states import FINAL, WAITING, JobStatus, check_move
+from actas.stores.database import Documents, translated
+
+#: How much of a job's story is kept in it.
+HISTORY_LENGTH = 50
+
+DUPLICATE_KEY = 11000
+
+
+class Jobs:
+    def __init__(self, database: Documents) -> None:
+        self._jobs = database["jobs"]
+
+    # --- apps ---
+
+    @translated
+    def insert(self, jobs: Sequence[Job]) -> set[str]:
+        """Insert new jobs; return the ids of those whose idempotency key (or id) was already there."""
+        try:
+            self._jobs.insert_many([job.to_doc() for job in jobs], ordered=False)
+        except BulkWriteError as error:
+            failures = (error.details or {}).get("writeErrors", [])
+            if (error.details or {}).get("writeConcernErrors") or any(f["code"] != DUPLICATE_KEY for f in failures):
+                raise
+            return {jobs[failure["index"]].id for failure in failures}
+        return set()
+
+    @translated
+    def get(self, job_id: str) -> Job | None:
+        doc = self._jobs.find_one({"_id": job_id})
+        return Job.from_doc(doc) if doc else None
+
+    @translated
+    def by_idempotency_keys(self, app: str, keys: Iterable[str]) -> dict[str, Job]:
+        found = self._jobs.find({"app": app, "idempotency_key": {"$in": list(keys)}})
+        return {doc["idempotency_key"]: Job.from_doc(doc) for doc in found}
+
+    @translated
+    def find(
+        self, *, app: str | None = None, user: str | None = None, status: JobStatus | None = None, limit: int = 100
+    ) -> list[Job]:
+        """The newest jobs first (ids are in order of time)."""
+        asked = {"app": app, "user": user, "status": status and str(status)}
+        query = {name: value for name, value in asked.items() if value is not None}
+        return [Job.from_doc(doc) for doc in self._jobs.find(query).sort("_id", DESCENDING).limit(limit)]
+
+    @translated
+    def cancel_waiting(self, query: dict[str, Any], *, code: str, message: str, now: datetime) -> int:
+        """Cancel every job that fits and that no worker holds; return how many.
+
+        Not an orphan: its worker died, perhaps after sending, and only a look into the journal tells.
+        """
+        update = _moved(JobStatus.CANCELLED, now, error=JobError(code, message, now))
+        waiting = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": {"$ne": True}}
+        return self._jobs.update_many({**query, **waiting}, update).modified_count
+
+    @translated
+    def ask_to_stop(self, query: dict[str, Any]) -> int:
+        """Ask the workers that hold such jobs, or will look into what became of them, to stop; return how many."""
+        orphans = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": True}
+        held = {"$or": [{"status": str(JobStatus.RUNNING)}, orphans]}
+        return self._jobs.update_many({**query, **held}, {"$set": {"stop": True}}).matched_count
+
+    # --- the scheduler ---
+
+    @translated
+    def due(self, now: datetime, limit: int) -> list[str]:
+        query = {"status": str(JobStatus.SCHEDULED), "next_at": {"$lte": now}}
+        return [doc["_id"] for doc in self._jobs.find(query, {"_id": 1}).sort("next_at", ASCENDING).limit(limit)]
+
+    @translated
+    def enqueue(self, ids: Sequence[str], *, batch: str, now: datetime) -> list[Job]:
+        """Move jobs from scheduled to queued under a batch id; return those this call got hold of.
+
+        Two dispatchers may try the same ids: each job carries the batch of the one that moved it.
+        """
+        query = {"_id": {"$in": list(ids)}, "status": str(JobStatus.SCHEDULED)}
+        update = _moved(JobStatus.QUEUED, now, batch=batch, queued_at=now)
+        self._jobs.update_many(query, update)
+        return [Job.from_doc(doc) for doc in self._jobs.find({"batch": batch, "status": str(JobStatus.QUEUED)})]
+
+    @translated
+    def rescue_running(self, now: datetime) -> int:
+        """Put back the jobs whose worker's lease is over, as orphans: the next worker looks into the journal first."""
+        query = {
+            "status": str(JobStatus.RUNNING),
+            "$expr": {"$lt": ["$claim.until", "$$NOW"]},  # the server's clock wrote it, the server's clock judges it
+        }
+        update = _moved(JobStatus.SCHEDULED, now, code="rescued", next_at=now, orphaned=True)
+        return self._jobs.update_many(query, update | {"$unset": {"claim": ""}}).modified_count
+
+    @translated
+    def rescue_queued(self, now: datetime, *, before: datetime) -> int:
+        """Put back the jobs whose message is gone: queued before a time, by a broker that has nothing left."""
+        query = {"status": str(JobStatus.QUEUED), "queued_at": {"$lt": before}}
+        update = _moved(JobStatus.SCHEDULED, now, code="rescued", next_at=now)
+        return self._jobs.update_many(query, update).modified_count
+
+    @translated
+    def expire_parked(self, now: datetime) -> int:
+        query = {"status": str(JobStatus.PARKED), "deadline": {"$lte": now}}
+        error = JobError("expired", "its user did not connect again before the deadline", now)
+        return self._jobs.update_many(query, _moved(JobStatus.EXPIRED, now, error=error)).modified_count
+
+    @translated
+    def resume_parked(self, grant: str, now: datetime) -> int:
+        """The grant works again: its parked jobs go on."""
+        query = {"status": str(JobStatus.PARKED), "grant": grant}
+        return self._jobs.update_many(query, _moved(JobStatus.SCHEDULED, now, next_at=now)).modified_count
+
+    # --- the worker ---
+
+    @translated
+    def claim(self, job_id: str, *, owner: str, lease_seconds: float, now: datetime) -> Job | None:
+        """Take a queued job for a bounded time; None if it is not there to be taken."""
+        until = {"$add": ["$$NOW", round(lease_seconds * 1000)]}
+        moved = {"at": now, "to": str(JobStatus.RUNNING), "owner": owner}
+        history = {"$concatArrays": [{"$ifNull": ["$history", []]}, [{"$literal": moved}]]}
+        doc = self._jobs.find_one_and_update(
+            {"_id": job_id, "status": str(JobStatus.QUEUED)},
+            [
+                {
+                    "$set": {
+                        "status": str(JobStatus.RUNNING),
+                        "claim": {"owner": {"$literal": owner}, "until": until},
+                        "history": {"$slice": [history, -HISTORY_LENGTH]},
+                    }
+                }
+            ],
+            return_document=ReturnDocument.AFTER,
+        )
+        return Job.from_doc(doc) if doc else None
+
+    @translated
+    def settle(
+        self,
+        job: Job,
+        owner: str,
+        to: JobStatus,
+        now: datetime,
+        *,
+        error: JobError | None = None,
+        **fields: Any,
+    ) -> bool:
+        """Move a job this worker holds to where it goes next; False if it is no longer ours.
+
+        A job that was asked to stop goes nowhere but to its end: put back or parked, it would run again.
+        """
+        check_move(JobStatus.RUNNING, to)
+        held = {"_id": job.id, "status": str(JobStatus.RUNNING), "claim.owner": owner}
+        query = held if to in FINAL or to is JobStatus.UNCERTAIN else {**held, "stop": {"$ne": True}}
+        update = _moved(to, now, error=error, **fields) | {"$unset": {"claim": "", "orphaned": ""}}
+        return self._jobs.update_one(query, update).matched_count == 1
+
+    @translated
+    def stop_requested(self, job_id: str) -> bool:
+        return self._jobs.find_one({"_id": job_id, "stop": True}, {"_id": 1}) is not None
+
+
+def _moved(
+    to: JobStatus, now: datetime, *, error: JobError | None = None, code: str | None = None, **fields: Any
+) -> Any:
+    """The update that moves a job and writes the step into its history."""
+    step: dict[str, Any] = {"at": now, "to": str(to)}
+    if error is not None:
+        fields["error"] = {"code": error.code, "message": error.message, "at": error.at}
+    if code or error:
+        step["code"] = code or (error and error.code)
+    if to in FINAL:
+        fields["finished_at"] = now
+    return {
+        "$set": {"status": str(to), **fields},
+        "$push": {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}},
+    }

@@ -1,0 +1,272 @@
+"""The vault room: all dealings of a running process with Vault (or OpenBao), under the one role it was given.
+
+The key-encryption keys and the signing keys never leave Vault. What this process may ask for is decided there, by the
+policies under ``deploy/roles/vault``; this file only asks.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import hvac
+import hvac.exceptions
+import requests
+from pydantic import SecretBytes, SecretStr
+from requests.adapters import HTTPAdapter
+
+from actas.errors import ActasError, EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
+from actas.settings import ClientCredentials, Settings
+
+TRANSIT, KV, APPROLE = "transit", "kv", "approle"
+
+#: OpenBao refuses requests with more than 1000 JSON strings; a wrapped key is a few.
+BATCH = 100
+
+#: Seconds for one request; Vault answers in milliseconds or is in trouble.
+TIMEOUT = 5
+
+#: Sign in again after this part of a token's life (Vault's own agent renews at two thirds, too).
+RENEW_AT = 2 / 3
+
+T = TypeVar("T")
+
+
+def kek_name(app: str) -> str:
+    return f"actas-kek-{app}"
+
+
+def signing_key_name(app: str) -> str:
+    return f"actas-app-{app}"
+
+
+def key_version(wrapped: str) -> int:
+    """The version in a transit ciphertext, ``vault:v<version>:...``.
+
+    Raises:
+        EnvelopeError: it is none.
+    """
+    match wrapped.split(":", 2):
+        case ["vault", version, _] if version[:1] == "v" and version[1:].isdigit():
+            return int(version[1:])
+    raise EnvelopeError("a stored wrapped key is not a transit ciphertext")
+
+
+class VaultRoom:
+    """Thread-safe; make one per process, after any fork. Nothing is sent before the first call."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], float] = time.monotonic, connections: int = 64
+    ) -> None:
+        session = requests.Session()
+        session.trust_env = False  # no .netrc, no proxy may come between us and Vault
+        session.verify = str(settings.vault_ca_file) if settings.vault_ca_file else True
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        self._client = hvac.Client(url=settings.vault_addr, session=session, timeout=TIMEOUT)
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sign_ins = 0
+        self._lease = 0.0
+        self._renew_at = 0.0  # on the monotonic clock; 0: sign in first
+        if settings.vault_token is not None:
+            self._client.token = settings.vault_token.get_secret_value()
+            self._renew_at = float("inf")
+
+    def close(self) -> None:
+        self._client.session.close()
+
+    # --- data keys ---
+
+    def wrap(self, app: str, keys: Sequence[tuple[str, SecretBytes]]) -> list[str]:
+        """Wrap data keys under an app's KEK, each bound to its grant: pairs of (grant id, key), in order.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        items = [{"plaintext": _b64(key.get_secret_value()), "context": _b64(grant.encode())} for grant, key in keys]
+        return [str(item["ciphertext"]) for item in self._batches("encrypt_data", kek_name(app), items)]
+
+    def unwrap(self, app: str, wrapped: Sequence[tuple[str, str]]) -> list[SecretBytes]:
+        """Unwrap data keys: pairs of (grant id, wrapped key), in order.
+
+        Raises:
+            EnvelopeError: one was wrapped for another grant or app, is damaged, or its key version is retired.
+            VaultUnavailable, VaultDenied.
+        """
+        items = [{"ciphertext": ciphertext, "context": _b64(grant.encode())} for grant, ciphertext in wrapped]
+        return [
+            SecretBytes(base64.b64decode(item["plaintext"]))
+            for item in self._batches("decrypt_data", kek_name(app), items)
+        ]
+
+    def _batches(self, operation: str, key: str, items: list[dict[str, str]]) -> list[Mapping[str, Any]]:
+        results: list[Mapping[str, Any]] = []
+        for start in range(0, len(items), BATCH):
+            chunk = items[start : start + BATCH]
+            try:
+                reply = self._ask(
+                    lambda client, chunk=chunk: getattr(client.secrets.transit, operation)(  # type: ignore[misc]
+                        key, None, batch_input=chunk, mount_point=TRANSIT
+                    )
+                )
+            except _Malformed:
+                raise EnvelopeError("Vault refused a data key: damaged, retired, or bound to another grant") from None
+            results += reply["data"]["batch_results"]
+        # Vault answers some batches with 200 and an error inside an item.
+        if len(results) != len(items) or any(item.get("error") for item in results):
+            raise EnvelopeError("Vault refused a data key: damaged, retired, or bound to another grant")
+        return results
+
+    # --- signatures ---
+
+    def sign(self, app: str, inputs: Sequence[bytes], *, version: int) -> list[str]:
+        """Sign with an app's Ed25519 key; returns base64url signatures (RFC 7515), in order.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        signatures: list[str] = []
+        for start in range(0, len(inputs), BATCH):
+            items = [{"input": _b64(data)} for data in inputs[start : start + BATCH]]
+            reply = self._ask(
+                lambda client, items=items: client.secrets.transit.sign_data(  # type: ignore[misc]
+                    signing_key_name(app),
+                    key_version=version,
+                    marshaling_algorithm="jws",
+                    batch_input=items,
+                    mount_point=TRANSIT,
+                )
+            )
+            signatures += [item["signature"].rsplit(":", 1)[1] for item in reply["data"]["batch_results"]]
+        return signatures
+
+    def public_keys(self, key_name: str) -> dict[int, bytes]:
+        """The raw Ed25519 public keys of a signing key by version; empty if there is no such key.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        try:
+            reply = self._ask(lambda client: client.secrets.transit.read_key(key_name, mount_point=TRANSIT))
+        except NotFound:
+            return {}
+        data = reply["data"]
+        retired = data.get("min_decryption_version", 1)  # Vault's own name for the oldest version still honoured
+        keys = {int(version): base64.b64decode(key["public_key"]) for version, key in data["keys"].items()}
+        return {version: key for version, key in keys.items() if version >= retired}
+
+    # --- client credentials ---
+
+    def client_credentials(self, app: str, provider: str) -> ClientCredentials:
+        """What the app is at the provider: from the settings, else from KV ``kv/actas/<app>/<provider>``.
+
+        Raises:
+            NotFound: nobody has stored them.
+            VaultUnavailable, VaultDenied.
+        """
+        if (given := self._settings.clients.get(f"{app}/{provider}")) is not None:
+            return given
+        path = f"actas/{app}/{provider}"
+        try:
+            reply = self._ask(
+                lambda client: client.secrets.kv.v2.read_secret_version(
+                    path, mount_point=KV, raise_on_deleted_version=True
+                )
+            )
+        except NotFound:
+            raise NotFound(
+                f"app {app} has no client credentials for {provider};"
+                f" store client_id and client_secret in Vault at {KV}/{path}"
+            ) from None
+        data = reply["data"]["data"]
+        secret = data.get("client_secret")
+        return ClientCredentials(client_id=data["client_id"], client_secret=SecretStr(secret) if secret else None)
+
+    # --- signing in ---
+
+    def check(self) -> None:
+        """Make sure Vault is there, unsealed, and knows us.
+
+        Raises:
+            VaultUnavailable: unreachable or sealed.
+            SettingsError: the credentials are wrong.
+        """
+        try:
+            self._ask(lambda client: client.auth.token.lookup_self())
+        except VaultDenied as error:
+            raise SettingsError(f"Vault does not accept this process's credentials: {error}") from None
+
+    def _ask(self, call: Callable[[hvac.Client], T]) -> T:
+        """Make one call, signed in; after a 403 sign in anew and repeat it once.
+
+        A 403 is either an expired token or a refusal by policy, and only a fresh token tells which.
+        """
+        if self._clock() >= self._renew_at:
+            with self._lock:
+                if self._clock() >= self._renew_at and not self._renewed():
+                    self._sign_in()
+        seen = self._sign_ins
+        try:
+            return _translated(lambda: call(self._client))
+        except VaultDenied:
+            if self._settings.vault_token is not None:
+                raise
+            with self._lock:
+                if self._sign_ins == seen:  # else another thread saw the same 403 and was faster
+                    self._sign_in()
+            return _translated(lambda: call(self._client))
+
+    def _renewed(self) -> bool:
+        """Renew; near its maximum a token's renewal silently returns a shorter lease, and then a new one is due."""
+        if not self._sign_ins:
+            return False
+        try:
+            auth = _translated(self._client.auth.token.renew_self)["auth"]
+        except VaultDenied:
+            return False
+        if auth["lease_duration"] < self._lease:
+            return False
+        self._renew_at = self._clock() + self._lease * RENEW_AT
+        return True
+
+    def _sign_in(self) -> None:
+        role, secret = self._settings.vault_role_id, self._settings.vault_secret_id
+        assert role is not None
+        assert secret is not None
+        login = self._client.auth.approle.login
+        try:
+            reply = _translated(lambda: login(role, secret.get_secret_value(), use_token=False, mount_point=APPROLE))
+        except (VaultDenied, _Malformed):
+            raise VaultDenied("the AppRole's role id or secret id is wrong or was withdrawn") from None
+        self._client.token = reply["auth"]["client_token"]
+        self._lease = float(reply["auth"]["lease_duration"])
+        self._renew_at = self._clock() + (self._lease * RENEW_AT or float("inf"))
+        self._sign_ins += 1
+
+
+class _Malformed(ActasError):
+    """Vault answered 400: what was sent is damaged, or bound to something else."""
+
+
+def _translated(call: Callable[[], T]) -> T:
+    """Let only errors out whose text we wrote: hvac's repeat what was sent, and requests' leak unwrapped."""
+    try:
+        return call()
+    except hvac.exceptions.Forbidden:
+        raise VaultDenied from None
+    except hvac.exceptions.InvalidPath:
+        raise NotFound from None
+    except hvac.exceptions.InvalidRequest:
+        raise _Malformed from None
+    except (hvac.exceptions.VaultError, requests.RequestException) as error:
+        raise VaultUnavailable(f"Vault is unreachable, sealed or in trouble ({type(error).__name__})") from None
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,26 @@
+
+# Policy actas-operator, for the app "{app}": rotate its keys and retire old versions.
+#
+# Whole paths for each app, because no pattern says it: + stands for a whole segment (it would reach everybody's keys in
+# this mount), and a trailing * would reach all that lies below a key, such as OpenBao's soft-delete.
+
+path "transit/keys/actas-kek-{app}/rotate" {
+  capabilities = ["update"]
+}
+path "transit/keys/actas-app-{app}/rotate" {
+  capabilities = ["update"]
+}
+
+# Of a key's settings, min_decryption_version only: not exportable, not allow_plaintext_backup, not deletion_allowed.
+path "transit/keys/actas-kek-{app}/config" {
+  capabilities       = ["update"]
+  allowed_parameters = {
+    "min_decryption_version" = []
+  }
+}
+path "transit/keys/actas-app-{app}/config" {
+  capabilities       = ["update"]
+  allowed_parameters = {
+    "min_decryption_version" = []
+  }
+}

@@ -1,0 +1,10 @@
+# Policy actas-scheduler: moves wrapped data keys to the newest KEK version without ever seeing one in clear.
+
+path "transit/rewrap/actas-kek-*" {
+  capabilities = ["update"]
+}
+
+# Key versions. This prefix also matches transit/keys/<key>/rotate, /config and the like; none of those can be read.
+path "transit/keys/actas-kek-*" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,43 @@
+"""Celery for the scheduler, and the beat table: a few static entries, each safe to run twice at once.
+
+Stock beat keeps no lock. Two beats are a spare: a tick that runs twice finds nothing left to do the second time. Each
+message expires before the next one is made, so that an outage does not leave a backlog of ticks.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from celery.signals import beat_init
+from celery.worker.control import Panel
+
+from actas.celery_config import REMOTE_CONTROL, SCHEDULER_QUEUE, celery_config
+from actas.errors import SettingsError
+from actas.settings import BrokerSettings
+
+app = Celery("actas-scheduler", include=["scheduler.tasks"])
+try:
+    app.conf.update(celery_config(BrokerSettings.from_env().broker))
+except SettingsError as error:
+    raise SystemExit(f"actas: {error}") from None  # this module is a process's front door: one line, no traceback
+
+# As in the worker: what may be asked from afar, and nothing that steers.
+for command in set(Panel.data) - set(REMOTE_CONTROL):
+    del Panel.data[command]
+
+
+@beat_init.connect
+def quiet(**_: object) -> None:
+    """Beat's own process announces no message: its ticks would bury the jobs in Flower."""
+    app.conf.task_send_sent_event = False
+
+
+def every(seconds: float, task: str) -> dict[str, object]:
+    return {"task": task, "schedule": seconds, "options": {"queue": SCHEDULER_QUEUE, "expires": seconds * 0.9}}
+
+
+app.conf.beat_schedule = {
+    "dispatch": every(1, "actas.dispatch"),
+    "rescue": every(5, "actas.rescue"),
+    "revoke": every(1, "actas.revoke"),
+    "purge-blacklist": every(60, "actas.purge_blacklist"),
+}

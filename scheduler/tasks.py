@@ -1,0 +1,106 @@
+"""The scheduler's doors: one small Celery task per tick, and the queue as Celery has it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from celery.signals import worker_init
+
+from actas.celery_config import ACT_QUEUE, ACT_TASK, REVOKE_TASK
+from actas.errors import ActasError, Unavailable
+from actas.records import Job
+from actas.settings import Settings
+from scheduler.app import app
+from scheduler.dispatch import dispatch
+from scheduler.purge import purge_blacklist
+from scheduler.rescue import rescue
+from scheduler.revoke import revoke
+from scheduler.room import Queue, Room
+
+log = logging.getLogger(__name__)
+
+Counts = dict[str, int]
+
+
+@cache
+def room() -> Room:
+    return Room.open(Settings.from_env(), Queue(send_jobs, send_revocations, waiting))
+
+
+@worker_init.connect
+def open_room(**_: Any) -> None:
+    """Fail at the start, with one line, rather than at the first tick."""
+    try:
+        room()
+    except ActasError as error:
+        raise SystemExit(f"actas: {error}") from None
+
+
+# Flower is for jobs: ticks several times a second would bury them. One tick a minute is shown, as a sign of life; what
+# all of them do stands in the log.
+
+
+@app.task(name="actas.dispatch", send_events=False)
+def dispatch_task() -> Counts:
+    return tick(dispatch)
+
+
+@app.task(name="actas.rescue", send_events=False)
+def rescue_task() -> Counts:
+    return tick(rescue)
+
+
+@app.task(name="actas.revoke", send_events=False)
+def revoke_task() -> Counts:
+    return tick(revoke)
+
+
+@app.task(name="actas.purge_blacklist")
+def purge_blacklist_task() -> Counts:
+    return tick(purge_blacklist)
+
+
+def tick(service: Callable[[Room], Counts]) -> Counts:
+    """Run one tick. An outage skips it: the next one finds the same work."""
+    try:
+        counts = service(room())
+    except Unavailable as error:
+        log.warning("%s.skipped %s", service.__name__, error.code)
+        return {}
+    if any(counts.values()):
+        log.info("%s %s", service.__name__, " ".join(f"{name}={count}" for name, count in counts.items()))
+    return counts
+
+
+# --- the queue ---
+
+
+def send_jobs(jobs: Sequence[Job]) -> None:
+    with app.producer_pool.acquire(block=True) as producer:
+        for job in jobs:
+            app.send_task(
+                ACT_TASK,
+                args=(job.id,),
+                task_id=job.id,  # so Flower and everybody else find a job under its own id
+                argsrepr=f"(user={job.user!r}, action={job.action!r}, at={job.run_at:%Y-%m-%dT%H:%M:%SZ})",
+                kwargsrepr="{}",
+                producer=producer,
+            )
+
+
+def send_revocations(grants: Sequence[str]) -> None:
+    for grant in grants:
+        app.send_task(REVOKE_TASK, args=(grant,), expires=5)
+
+
+def waiting() -> int:
+    """Messages in the workers' queue.
+
+    Declared, not passively: kombu's passive declare looks for the key without its global prefix and never finds it.
+    """
+    with app.pool.acquire(block=True) as connection:
+        declared = connection.default_channel.queue_declare(queue=ACT_QUEUE, durable=True, auto_delete=False)
+        return int(declared.message_count)

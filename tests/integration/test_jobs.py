@@ -1,0 +1,153 @@
+"""Jobs as an app sees them: on real servers, with real workers, against a provider that keeps its own books."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from actas import Client, JobRequest, JobStatus
+from actas.errors import IdempotencyConflict, NotFound
+from actas.vault.room import VaultRoom
+from tests.support import eventually
+
+
+def soon(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def test_a_job_due_now_is_posted_once_and_its_story_is_told(client, connect, user, posts):
+    connect(user)
+    job = client.wait(client.schedule("x.post", user=user, payload={"text": "hello"}).id)
+    assert (job.status, job.attempts, job.error) == (JobStatus.SUCCEEDED, 1, None)
+    assert posts(user) == ["hello"]
+    assert [step["to"] for step in job.history] == ["queued", "running", "succeeded"]
+
+
+def test_a_job_of_the_future_runs_at_its_time_and_not_before(client, connect, user, posts):
+    connect(user)
+    at = soon(2)
+    job = client.schedule("x.post", user=user, payload={"text": "later"}, at=at)
+    done = client.wait(job.id)
+    assert done.finished_at >= at
+    assert done.finished_at - at < timedelta(seconds=8)  # a tick is a second; the machine is shared
+    assert posts(user) == ["later"]
+
+
+def test_a_time_that_has_passed_means_now(client, connect, user):
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "x"}, at=soon(-60), deadline=soon(60))
+    assert client.wait(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_the_same_idempotency_key_and_content_is_the_same_job(client, connect, user, posts):
+    connect(user)
+    first = client.schedule("x.post", user=user, payload={"text": "once"}, idempotency_key=f"{user}-1")
+    again = client.schedule("x.post", user=user, payload={"text": "once"}, idempotency_key=f"{user}-1")
+    assert again.id == first.id
+    client.wait(first.id)
+    assert posts(user) == ["once"]
+
+
+def test_the_same_idempotency_key_and_other_content_is_a_conflict(client, connect, user):
+    connect(user)
+    client.schedule("x.post", user=user, payload={"text": "one"}, at=soon(3600), idempotency_key=f"{user}-1")
+    with pytest.raises(IdempotencyConflict):
+        client.schedule("x.post", user=user, payload={"text": "two"}, at=soon(3600), idempotency_key=f"{user}-1")
+
+
+def test_a_key_repeated_within_one_batch_is_one_job(client, connect, user):
+    connect(user)
+    twice = [JobRequest("x.post", user, {"text": "same"}, at=soon(3600), idempotency_key=f"{user}-k")] * 2
+    # The two share one time, as one request sent twice would.
+    first, second = client.schedule_many(twice)
+    assert first.id == second.id
+
+
+def test_a_batch_costs_one_signature_call_per_hundred_jobs(client, connect, user, monkeypatch):
+    connect(user)
+    calls = []
+    sign = VaultRoom._ask
+    monkeypatch.setattr(VaultRoom, "_ask", lambda self, call: calls.append(call) or sign(self, call))
+    client.schedule("x.post", user=user, payload={"text": "warm the key cache"}, at=soon(3600))
+    calls.clear()
+    jobs = client.schedule_many(
+        [JobRequest("x.post", user, {"text": f"post {n}"}, at=soon(3600 + n)) for n in range(150)]
+    )
+    assert len({job.id for job in jobs}) == 150
+    assert len(calls) == 2
+
+
+def test_a_bad_request_in_a_batch_keeps_all_of_it_out(client, connect, user):
+    connect(user)
+    good = JobRequest("x.post", user, {"text": "good"}, at=soon(3600))
+    with pytest.raises(Exception, match="280"):
+        client.schedule_many([good, JobRequest("x.post", user, {"text": "x" * 300}, at=soon(3600))])
+    assert client.jobs(user=user) == []
+
+
+def test_cancelling_before_its_time_keeps_a_job_from_running(client, connect, user, posts):
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "never"}, at=soon(2))
+    cancellation = client.cancel(job.id)
+    assert (cancellation.outcome, cancellation.job.status) == ("cancelled", JobStatus.CANCELLED)
+    other = client.schedule("x.post", user=user, payload={"text": "after"}, at=soon(3))
+    client.wait(other.id)
+    assert posts(user) == ["after"]
+
+
+def test_cancelling_a_job_that_is_done_is_too_late(client, connect, user):
+    connect(user)
+    job = client.wait(client.schedule("x.post", user=user, payload={"text": "done"}).id)
+    assert client.cancel(job.id).outcome == "too_late"
+    assert client.job(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_cancelling_a_job_that_waits_for_its_token_stops_it(client, connect, sandbox, user, posts):
+    connect(user)
+    client.wait(client.schedule("x.post", user=user, payload={"text": "first"}).id)
+    sandbox.expire_access(user)
+    sandbox.misbehave("token", "hold_before", account=user)
+    # The API refuses the expired token (401), so the job goes for a new one and waits there.
+    job = client.schedule("x.post", user=user, payload={"text": "second"})
+    eventually(lambda: sandbox.held() == 1, what="the exchange is held at the provider")
+    with pytest.raises(TimeoutError):
+        client.wait(job.id, timeout=0.2)
+    outcome = client.cancel(job.id, timeout=0.2)  # asked to stop, and not seen to stop yet
+    assert outcome.outcome == "too_late"
+    sandbox.release()
+    assert client.wait(job.id).status is JobStatus.CANCELLED
+    assert posts(user) == ["first"]
+
+
+def test_cancelling_a_job_whose_request_is_under_way_is_too_late(client, connect, sandbox, user, posts):
+    connect(user)
+    sandbox.misbehave("tweets", "hold_after", account=user, times=1)
+    job = client.schedule("x.post", user=user, payload={"text": "under way"})
+    eventually(lambda: sandbox.held() == 1, what="the post is held at the provider")
+    assert client.cancel(job.id, timeout=0.2).outcome == "too_late"
+    sandbox.release()
+    assert client.wait(job.id).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["under way"]
+
+
+def test_waiting_ends_with_an_error_that_names_the_state(client, connect, user):
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "x"}, at=soon(3600))
+    with pytest.raises(TimeoutError, match="still scheduled"):
+        client.wait(job.id, timeout=0.1)
+
+
+def test_jobs_are_listed_by_user_and_state_newest_first(client, connect, user):
+    connect(user)
+    ids = [client.schedule("x.post", user=user, payload={"text": t}, at=soon(3600)).id for t in ("a", "b", "c")]
+    client.cancel(ids[1])
+    assert [job.id for job in client.jobs(user=user)] == ids[::-1]
+    assert [job.id for job in client.jobs(user=user, status="cancelled")] == [ids[1]]
+
+
+def test_another_apps_job_is_not_found(client: Client, connect, user, app_settings):
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "x"}, at=soon(3600))
+    with Client(app_settings.model_copy(update={"app": "other"})) as other, pytest.raises(NotFound):
+        other.job(job.id)

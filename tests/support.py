@@ -1,0 +1,70 @@
+"""What tests of all suites need: waiting for a condition, and reading the provider's own books."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+
+from actas import Client, Settings
+from actas.sandbox.remote import SandboxControl
+
+REDIRECT = "http://127.0.0.1:9/callback"  # nobody listens there: the "browser" only reads where it was sent
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], *, seconds: float = 20, what: str = "") -> T:
+    """Look until what is seen is truthy; fail when it has not become so in time."""
+    ends_at = time.monotonic() + seconds
+    while not (seen := look()):
+        if time.monotonic() > ends_at:
+            pytest.fail(f"not within {seconds:g} s: {what or look}; last seen: {seen!r}")
+        time.sleep(0.05)
+    return seen
+
+
+def settings_from(env: dict[str, str]) -> Settings:
+    """Settings of a role of the stack, without touching this process's environment."""
+    values = {name.removeprefix("ACTAS_").lower(): value for name, value in env.items() if name.startswith("ACTAS_")}
+    return Settings.model_validate(values)
+
+
+def family(sandbox: SandboxControl, account: str) -> dict[str, Any]:
+    """The provider's own record of an account's latest authorization."""
+    return [family for family in sandbox.ledger()["families"] if family["account"] == account][-1]
+
+
+def dance(client: Client, sandbox: SandboxControl, account: str) -> dict[str, Any]:
+    """The authorization code flow as an app would do it by itself: the token endpoint's reply, all of it."""
+    credentials = client._room.vault.client_credentials(client.app, "x")
+    assert credentials.client_secret is not None
+    verifier = secrets.token_urlsafe(48)
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    query = {
+        "response_type": "code",
+        "client_id": credentials.client_id,
+        "redirect_uri": REDIRECT,
+        "scope": "tweet.read tweet.write users.read offline.access",
+        "state": "s",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    callback = sandbox.authorize(f"{sandbox.base_url}/i/oauth2/authorize?{urlencode(query)}", account)
+    (code,) = parse_qs(urlsplit(callback).query)["code"]
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT, "code_verifier": verifier}
+    reply = httpx.post(
+        f"{sandbox.base_url}/2/oauth2/token",
+        data=form,
+        auth=(credentials.client_id, credentials.client_secret.get_secret_value()),
+    )
+    assert reply.status_code == 200
+    tokens: dict[str, Any] = reply.json()
+    return tokens

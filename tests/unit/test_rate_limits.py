@@ -1,0 +1,131 @@
+"""When a provider that answered 429 is asked again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.rate_limits import DEFAULT_PAUSE, LONGEST, X_WINDOWS, retry_at
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> str:
+    """A reset in so many seconds, as X writes it."""
+    return str(int(NOW.timestamp() + seconds))
+
+
+def seconds(headers: dict[str, str], dialect: str = "x") -> float:
+    return (retry_at(received(headers), dialect, NOW) - NOW).total_seconds()
+
+
+def received(headers: dict[str, str]) -> httpx.Headers:
+    """Headers as they come from the wire, where they are bytes."""
+    return httpx.Headers([(name.encode(), value.encode("latin-1")) for name, value in headers.items()])
+
+
+DEFAULT = DEFAULT_PAUSE.total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300)}, 300),
+        ({"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": at(300)}, 300),
+        # a limit with something left is not the one we ran into
+        ({"x-rate-limit-remaining": "7", "x-rate-limit-reset": at(300)}, DEFAULT),
+        (
+            {
+                "x-rate-limit-remaining": "7", "x-rate-limit-reset": at(300),
+                "x-user-limit-24hour-remaining": "0", "x-user-limit-24hour-reset": at(20_000),
+            },
+            20_000,
+        ),
+        # of several exhausted ones the latest counts
+        (
+            {
+                "x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300),
+                "x-user-limit-24hour-remaining": "0", "x-user-limit-24hour-reset": at(20_000),
+                "x-app-limit-24hour-remaining": "0", "x-app-limit-24hour-reset": at(10_000),
+            },
+            20_000,
+        ),
+        (
+            {
+                "x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300),
+                "x-app-limit-24hour-remaining": "12", "x-app-limit-24hour-reset": at(20_000),
+            },
+            300,
+        ),
+        # a reset that does not say of what, a limit that does not say until when
+        ({"x-rate-limit-reset": at(300)}, DEFAULT),
+        ({"x-rate-limit-remaining": "0"}, DEFAULT),
+        # what cannot be read is not there
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "soon"}, DEFAULT),
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "-5"}, DEFAULT),
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "1e9"}, DEFAULT),
+        ({"x-rate-limit-remaining": "none", "x-rate-limit-reset": at(300)}, DEFAULT),
+        # X's own headers do not silence Retry-After
+        ({"retry-after": "120"}, 120),
+        ({"retry-after": "120", "x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300)}, 300),
+        ({"retry-after": "400", "x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300)}, 400),
+    ],
+)  # fmt: skip
+def test_x_is_asked_again_at_the_latest_reset_among_its_exhausted_limits(headers, expected):
+    assert seconds(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"retry-after": "120"}, 120),
+        ({"Retry-After": "120"}, 120),
+        ({"retry-after": "soon"}, DEFAULT),
+        ({"retry-after": "-1"}, DEFAULT),
+        ({"retry-after": "¹²"}, DEFAULT),  # digits, but not those of RFC 9110
+        # X's dialect is not read where it is not spoken
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300)}, DEFAULT),
+        # RFC 9110 section 10.2.3: a date is as good as a number
+        ({"retry-after": format_datetime(NOW + timedelta(seconds=600), usegmt=True)}, 600),
+    ],
+)
+def test_others_are_asked_again_when_retry_after_says(headers, expected):
+    assert seconds(headers, "retry-after") == expected
+
+
+@pytest.mark.parametrize(
+    "headers", [{"retry-after": "999999999"}, {"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(10**9)}]
+)
+def test_a_header_that_asks_for_too_much_is_believed_for_a_day(headers):
+    assert seconds(headers) == LONGEST.total_seconds()
+
+
+@pytest.mark.parametrize(
+    "headers", [{"retry-after": "0"}, {"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(-30)}]
+)
+def test_a_limit_that_is_over_already_is_no_invitation_to_storm(headers):
+    """A clock that is behind ours would have every job come back at once, again and again, without an attempt counted."""
+    assert seconds(headers) >= 1
+
+
+values = st.sampled_from(["", "0", "7", at(300), at(-300), "9" * 20, "9" * 5000, "NaN", "²", " 1 "]) | st.text(
+    st.characters(min_codepoint=32, max_codepoint=255), max_size=20
+)
+names = st.sampled_from(
+    ["retry-after", *(f"{window}-{what}" for window in X_WINDOWS for what in ("remaining", "reset"))]
+)
+
+
+@example({"retry-after": "9" * 5000}, "retry-after")
+@example({"retry-after": "¹²"}, "retry-after")
+@example({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "9" * 5000}, "x")
+@given(st.dictionaries(names, values), st.sampled_from(["x", "retry-after"]))
+def test_whatever_a_provider_writes_there_is_a_time_to_come_back(headers, dialect):
+    assert NOW < retry_at(received(headers), dialect, NOW) <= NOW + LONGEST

@@ -1,0 +1,206 @@
+"""The table of a job's moves, and that the jobs collection makes no other."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actas.records import Job
+from actas.states import FINAL, MOVES, WAITING, IllegalMove, JobStatus, check_move
+from actas.stores.jobs import Jobs
+
+S = JobStatus
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def test_the_table_knows_every_state():
+    assert set(MOVES) == set(JobStatus)
+
+
+def test_the_final_states_are_those_a_job_never_leaves():
+    assert {S.SUCCEEDED, S.FAILED, S.EXPIRED, S.CANCELLED} == FINAL
+
+
+@given(st.lists(st.sampled_from(S), max_size=30))
+def test_no_walk_leaves_a_final_state(attempts):
+    at = S.SCHEDULED
+    for to in attempts:
+        try:
+            check_move(at, to)
+        except IllegalMove:
+            continue
+        assert at not in FINAL
+        at = to
+
+
+@pytest.mark.parametrize("start", list(S))
+def test_from_every_state_a_final_one_can_be_reached(start):
+    reached, seen = {start}, set()
+    while reached != seen:
+        seen = reached
+        reached = seen.union(*(MOVES[state] for state in seen))
+    assert reached & FINAL
+
+
+@pytest.mark.parametrize(
+    ("to", "only_from"),
+    [
+        (S.QUEUED, {S.SCHEDULED}),
+        (S.RUNNING, {S.QUEUED}),  # by a claim, and in no other way
+        (S.UNCERTAIN, {S.RUNNING}),
+        (S.PARKED, {S.SCHEDULED, S.RUNNING}),
+        (S.SUCCEEDED, {S.RUNNING, S.UNCERTAIN}),
+        (S.FAILED, {S.RUNNING, S.UNCERTAIN}),
+        (S.CANCELLED, WAITING | {S.RUNNING}),  # not from uncertain: the provider may have acted
+    ],
+)
+def test_a_state_is_entered_only_from_where_it_makes_sense(to, only_from):
+    assert {state for state in S if to in MOVES[state]} == only_from
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_staying_is_no_move(state):
+    with pytest.raises(IllegalMove, match=f"{state} -> {state}"):
+        check_move(state, state)
+
+
+# --- what the jobs collection does ---
+
+
+class Collection:
+    """Stands where MongoDB's does and writes down what it is asked to do; nothing is ever found in it."""
+
+    def __init__(self) -> None:
+        self.inserted: list[dict[str, Any]] = []
+        self.updates: list[tuple[dict[str, Any], Any]] = []
+
+    def __getitem__(self, name: str) -> Collection:
+        assert name == "jobs"
+        return self
+
+    def insert_many(self, docs, **_):
+        self.inserted += docs
+
+    def update(self, query, update, **_):
+        self.updates.append((query, update))
+        return SimpleNamespace(matched_count=0, modified_count=0)
+
+    update_one = update_many = update
+
+    def find_one_and_update(self, query, update, **_):
+        self.updates.append((query, update))
+
+    def find_one(self, *_):
+        return None
+
+    def find(self, *_):
+        return self
+
+    def sort(self, *_):
+        return self
+
+    limit = sort
+
+    def __iter__(self):
+        return iter(())
+
+    def moves(self) -> set[tuple[JobStatus, JobStatus]]:
+        """Every move the recorded updates can make; fails where one does not name the states it moves from."""
+        moves = set()
+        for query, update in self.updates:
+            from_ = named_states(query)
+            for stage in update if isinstance(update, list) else [update]:
+                if "status" in stage["$set"]:
+                    moves |= {(state, S(stage["$set"]["status"])) for state in from_}
+        return moves
+
+
+def named_states(query: dict[str, Any]) -> set[JobStatus]:
+    """The states a query asks for; fails where it, or a branch of it, does not say."""
+    if "status" in query:
+        asked = query["status"]
+        return {S(state) for state in (asked["$in"] if isinstance(asked, dict) else [asked])}
+    return set().union(*(named_states(branch) for branch in query["$or"]))
+
+
+JOB = Job(
+    id="j",
+    jws="h.c.s",
+    app="a",
+    user="u",
+    grant="g",
+    provider="x",
+    action="x.post",
+    payload={},
+    run_at=NOW,
+    deadline=NOW,
+    rev=0,
+    status=S.SCHEDULED,
+    next_at=NOW,
+    created_at=NOW,
+)
+
+#: Every method of Jobs, called; for those that move a job, the moves that it makes.
+CALLS = {
+    "insert": (lambda jobs: jobs.insert([JOB]), set()),
+    "get": (lambda jobs: jobs.get("j"), set()),
+    "by_idempotency_keys": (lambda jobs: jobs.by_idempotency_keys("a", ["k"]), set()),
+    "find": (lambda jobs: jobs.find(), set()),
+    "cancel_waiting": (
+        lambda jobs: jobs.cancel_waiting({"app": "a"}, code="c", message="m", now=NOW),
+        {(state, S.CANCELLED) for state in WAITING},
+    ),
+    "ask_to_stop": (lambda jobs: jobs.ask_to_stop({"app": "a"}), set()),
+    "due": (lambda jobs: jobs.due(NOW, 10), set()),
+    "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
+    "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
+    "rescue_queued": (lambda jobs: jobs.rescue_queued(NOW, before=NOW), {(S.QUEUED, S.SCHEDULED)}),
+    "expire_parked": (lambda jobs: jobs.expire_parked(NOW), {(S.PARKED, S.EXPIRED)}),
+    "resume_parked": (lambda jobs: jobs.resume_parked("g", NOW), {(S.PARKED, S.SCHEDULED)}),
+    "claim": (lambda jobs: jobs.claim("j", owner="o", lease_seconds=1, now=NOW), {(S.QUEUED, S.RUNNING)}),
+    "settle": (
+        lambda jobs: [jobs.settle(JOB, "o", to, NOW) for to in MOVES[S.RUNNING]],
+        {(S.RUNNING, to) for to in MOVES[S.RUNNING]},
+    ),
+    "stop_requested": (lambda jobs: jobs.stop_requested("j"), set()),
+    "statuses": (lambda jobs: jobs.statuses(["j"]), set()),
+}
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in inspect.getmembers(Jobs) if not name.startswith("_")}))
+def test_the_jobs_collection_makes_legal_moves_only_and_each_write_names_the_state_it_moves_from(name):
+    collection = Collection()
+    call, moves = CALLS[name]  # a new method must be added above
+    call(Jobs(collection))
+    assert collection.moves() == moves
+    for move in moves:
+        check_move(*move)
+
+
+def test_a_job_begins_as_scheduled():
+    collection = Collection()
+    Jobs(collection).insert([JOB])
+    assert [doc["status"] for doc in collection.inserted] == ["scheduled"]
+
+
+@pytest.mark.parametrize("to", sorted(set(S) - MOVES[S.RUNNING]))
+def test_settling_refuses_an_illegal_move_before_anything_is_written(to):
+    collection = Collection()
+    with pytest.raises(IllegalMove):
+        Jobs(collection).settle(JOB, "o", to, NOW)
+    assert collection.updates == []
+
+
+@pytest.mark.parametrize("to", sorted(MOVES[S.RUNNING]))
+def test_only_the_holder_settles_and_a_job_asked_to_stop_does_not_come_back(to):
+    collection = Collection()
+    Jobs(collection).settle(JOB, "me", to, NOW)
+    ((query, _),) = collection.updates
+    assert (query["_id"], query["claim.owner"]) == ("j", "me")
+    assert ("stop" in query) == (to in {S.SCHEDULED, S.PARKED})

@@ -1,0 +1,96 @@
+"""Vault behind TLS: a certificate is believed only if somebody we know vouches for it."""
+
+from __future__ import annotations
+
+import http.server
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from actas import Settings
+from actas.errors import VaultDenied, VaultUnavailable
+from actas.vault.room import VaultRoom
+
+
+class Denying(http.server.BaseHTTPRequestHandler):
+    """Says no to everything: enough to tell whether it was reached."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(403)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_GET = do_PUT  # noqa: N815 - the names http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A private authority's certificate for 127.0.0.1, with its key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a private authority")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "server.pem").write_bytes(private + made.public_bytes(Encoding.PEM))
+    (tmp_path / "authority.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    return tmp_path
+
+
+@pytest.fixture
+def address(certificate: Path) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "server.pem")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Denying) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a refused handshake is what we are after
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def ask(address: str, **settings: object) -> None:
+    room = VaultRoom(
+        Settings.model_validate(
+            {
+                "mongodb_url": "mongodb://localhost/actas",
+                "vault_addr": address,
+                "vault_role_id": "role",
+                "vault_secret_id": "canary",
+                **settings,
+            }
+        )
+    )
+    try:
+        room.sign("demo", [b"x"], version=1)
+    finally:
+        room.close()
+
+
+def test_an_authority_nobody_named_is_not_believed(address):
+    with pytest.raises(VaultUnavailable, match="SSLError"):
+        ask(address)
+
+
+def test_an_authority_named_by_the_settings_is_believed(address, certificate):
+    with pytest.raises(VaultDenied):  # reached, and refused: that is Vault's word
+        ask(address, vault_ca_file=certificate / "authority.pem")

@@ -1,0 +1,86 @@
+"""What can come up on a job's path. Each is turned into what happens next by ``worker.decision``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from actas.errors import ActasError
+from actas.records import JobError
+
+
+class NotYet(ActasError):
+    """The job's time has not come; its message was early."""
+
+    code = "not_yet"
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__()
+        self.at = at
+
+
+class TooLate(ActasError):
+    """The job's deadline has passed."""
+
+    code = "expired"
+
+    def __init__(self, message: str | None = None, *, held_up_by: JobError | None = None) -> None:
+        """``held_up_by``: why the job was last put back, so that its end tells the cause and not only the hour."""
+        if held_up_by is not None:
+            message = f"the deadline has passed; it was held up by: {held_up_by.code}"
+        super().__init__(message)
+
+
+class Stopped(ActasError):
+    """Somebody who may do so has stopped the job."""
+
+    code = "cancelled"
+
+    def __init__(self, message: str | None = None, *, code: str = "cancelled") -> None:
+        super().__init__(message)
+        self.reason = code
+
+
+class NeedsUser(ActasError):
+    """The grant no longer works until its user connects again."""
+
+    code = "reauthorization_required"
+
+
+class TokenPending(ActasError):
+    """Somebody else is exchanging this grant's token right now."""
+
+    code = "awaiting_token"
+
+
+class AtGate(ActasError):
+    """The provider asked us to wait."""
+
+    code = "at_gate"
+
+    def __init__(self, until: datetime, *, gate: str) -> None:
+        super().__init__(f"waiting until {until:%Y-%m-%dT%H:%M:%SZ}: {gate}")
+        self.until = until
+
+
+class RateLimited(AtGate):
+    """The provider refused with 429."""
+
+    code = "rate_limited"
+
+
+class AccessTokenRefused(ActasError):
+    """The provider's API did not accept the access token (401)."""
+
+    code = "access_token_refused"
+
+
+class LeaseTooShort(ActasError):
+    """Too little is left of the job's lease to send the request and know how it ended."""
+
+    code = "lease_too_short"
+
+
+class OutcomeUnknown(ActasError):
+    """The request was on its way, and nobody knows whether the provider acted; look there before repeating it."""
+
+    code = "uncertain"

@@ -1,0 +1,66 @@
+"""Gates: where jobs wait for a provider that asked us to, shared by the fleet through Redis.
+
+A wiped or absent Redis means open gates: the provider will say again what it said before, and nothing worse happens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+import redis
+from pydantic import SecretStr
+
+from actas.clock import Clock, from_numeric_date, to_numeric_date
+from worker.errors import AtGate
+
+log = logging.getLogger(__name__)
+
+PREFIX = "actas:gate:"
+
+
+def grant_gate(grant: str, action: str) -> str:
+    """One user's limit at one endpoint."""
+    return f"grant:{grant}:{action}"
+
+
+def client_gate(app: str, provider: str) -> str:
+    """An app's own standing at a provider."""
+    return f"client:{app}:{provider}"
+
+
+class Gates:
+    def __init__(self, redis_url: SecretStr, clock: Clock) -> None:
+        self._redis = redis.Redis.from_url(
+            redis_url.get_secret_value(), decode_responses=True, socket_timeout=2, socket_connect_timeout=2
+        )
+        self._clock = clock
+
+    def close_connections(self) -> None:
+        self._redis.close()
+
+    def close(self, gate: str, until: datetime) -> None:
+        """Nobody passes before ``until``."""
+        milliseconds = round(to_numeric_date(until) * 1000)
+        try:
+            self._redis.set(PREFIX + gate, to_numeric_date(until), pxat=milliseconds)
+        except redis.RedisError as error:
+            log.warning("gate.close gate=%s redis=%s", gate, type(error).__name__)
+
+    def check(self, gates: Sequence[str]) -> None:
+        """Pass if all of these gates are open.
+
+        Raises:
+            AtGate: one is closed; until when the last of them is.
+        """
+        try:
+            found = self._redis.mget([PREFIX + gate for gate in gates])
+        except redis.RedisError as error:
+            log.warning("gate.check redis=%s", type(error).__name__)
+            return
+        closed = {gate: from_numeric_date(float(until)) for gate, until in zip(gates, found, strict=True) if until}
+        if closed:
+            gate, until = max(closed.items(), key=lambda item: item[1])
+            if until > self._clock():
+                raise AtGate(until, gate=gate.partition(":")[0])

@@ -1,0 +1,89 @@
+"""Everything a worker process works with: opened once per process, after any fork."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actas.actions import Actions
+from actas.clock import Clock, utc_now
+from actas.errors import SettingsError
+from actas.http import Http
+from actas.providers import Providers
+from actas.settings import Settings
+from actas.signing import KeyVersions
+from actas.stores import database
+from actas.stores.effects import Effects
+from actas.stores.grants import Grants
+from actas.stores.jobs import Jobs
+from actas.vault.room import VaultRoom
+from worker.exchange import Exchange
+from worker.gates import Gates
+from worker.keys import DataKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    settings: Settings
+    documents: database.Documents
+    jobs: Jobs
+    grants: Grants
+    effects: Effects
+    vault: VaultRoom
+    key_versions: KeyVersions
+    keys: DataKeys
+    http: Http
+    gates: Gates
+    exchange: Exchange
+    providers: Providers
+    actions: Actions
+    clock: Clock
+    #: Who we are in job claims, for operators; each claim adds something of its own.
+    name: str
+    jitter: Callable[[], float] = random.random
+
+    @classmethod
+    def open(cls, settings: Settings, *, clock: Clock = utc_now) -> Room:
+        """Open all connections, and refuse to start where actas could not keep its promises.
+
+        Raises:
+            SettingsError: a setting, a credential or the kind of MongoDB is wrong.
+            VaultUnavailable, MongoUnavailable: not there, or sealed.
+        """
+        if settings.redis_url is None:
+            raise SettingsError("ACTAS_REDIS_URL is needed by workers: gates are kept there")
+        documents = database.connect(settings.mongodb_url)
+        database.check(documents)
+        vault = VaultRoom(settings)
+        vault.check()
+        grants = Grants(documents)
+        keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
+        http = Http()
+        providers = Providers.load(settings.providers_file)
+        return cls(
+            settings=settings,
+            documents=documents,
+            jobs=Jobs(documents),
+            grants=grants,
+            effects=Effects(documents),
+            vault=vault,
+            key_versions=KeyVersions(vault),
+            keys=keys,
+            http=http,
+            gates=Gates(settings.redis_url, clock),
+            exchange=Exchange(grants, keys, vault, http, providers, settings, clock),
+            providers=providers,
+            actions=Actions(),
+            clock=clock,
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+
+    def close(self) -> None:
+        """Close the connections; a worker process need not, its end does."""
+        self.documents.client.close()
+        self.vault.close()
+        self.http.close()
+        self.gates.close_connections()

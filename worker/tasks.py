@@ -1,0 +1,105 @@
+"""The worker's doors: tasks that hand over to ``run`` and ``chores``, and tell Celery (and so Flower) the truth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore, InvalidTaskError, Retry
+from celery.signals import worker_init
+from celery.worker.strategy import default as default_strategy
+
+from actas.celery_config import ACT_TASK, REVOKE_TASK
+from actas.errors import ActasError, Unavailable
+from actas.settings import Settings
+from actas.states import JobStatus
+from worker import chores
+from worker.app import app
+from worker.room import Room
+from worker.run import Outcome, run
+
+
+class JobNotDone(Exception):
+    """What Flower shows of a job that did not succeed, or not yet: a code and our own words, never content."""
+
+
+@cache
+def room() -> Room:
+    """This process's connections; the thread pool does not fork, so one set serves all its threads."""
+    return Room.open(Settings.from_env())
+
+
+@worker_init.connect
+def open_room(sender: Any, **_: Any) -> None:
+    """Fail at the start, with one line, rather than at the first job."""
+    pool = str(sender.pool_cls)  # a name, or a class whose text has its module's name
+    if "thread" not in pool and "solo" not in pool:
+        raise SystemExit("actas: use --pool=threads (gevent and eventlet lose messages, prefork breaks connections)")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines are noise, one per request
+    try:
+        room()
+    except ActasError as error:
+        raise SystemExit(f"actas: {error}") from None
+
+
+def strict(*args: Any, **kwargs: Any) -> Callable[..., Any]:
+    """Celery's own way of taking a message, but one whose body has the wrong shape is thrown away.
+
+    Celery 5.7 takes it for a mistake of its own and stops the whole worker, and the next one on redelivery.
+    """
+    take = default_strategy(*args, **kwargs)
+
+    def take_or_throw_away(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return take(*args, **kwargs)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise InvalidTaskError(f"not a task message ({type(error).__name__})") from None
+
+    return take_or_throw_away
+
+
+@app.task(name=ACT_TASK, bind=True, Strategy="worker.tasks:strict", throws=(JobNotDone,))
+def act_as_user(self: Task, job_id: str) -> str | None:
+    """Do one job. The id is all there is in the message; everything else stands in MongoDB, signed."""
+    job_id = str(job_id)  # it comes from the broker: anything but a text could be a query of its own
+    try:
+        outcome = run(job_id, room(), watch=lambda state: self.send_event(f"task-{state}"))
+    except Unavailable as error:
+        # The message has done its part: the job's lease, or the empty queue, brings the job back.
+        raise Retry(str(error), exc=JobNotDone(str(error))) from None
+    return tell_celery(self, job_id, outcome)
+
+
+@app.task(name=REVOKE_TASK, Strategy="worker.tasks:strict")
+def revoke_grant(grant_id: str) -> bool:
+    return chores.revoke_grant(str(grant_id), room())
+
+
+def tell_celery(task: Task, job_id: str, outcome: Outcome | None) -> str | None:
+    """End the task as the job's state says; the job itself is settled already, and nothing here can change it."""
+    if outcome is None:
+        # Taken by another, settled, or cancelled while it was queued: this delivery has no verdict of its own.
+        job = room().jobs.get(job_id)
+        if job is not None and job.status is JobStatus.CANCELLED:
+            revoked(task, "cancelled", expired=False)
+        raise Ignore
+    if outcome.decision is None:
+        return outcome.result
+    why = f"{outcome.decision.code}: {outcome.decision.message}"
+    match outcome.status:
+        case JobStatus.SCHEDULED | JobStatus.PARKED:
+            # Nothing is published: the job waits in MongoDB, and the scheduler sends it again.
+            raise Retry(why, exc=JobNotDone(why), when=outcome.decision.at)
+        case JobStatus.EXPIRED | JobStatus.CANCELLED:
+            revoked(task, why, expired=outcome.status is JobStatus.EXPIRED)
+            raise Ignore
+    raise JobNotDone(why)
+
+
+def revoked(task: Task, why: str, *, expired: bool) -> None:
+    """Show the job as REVOKED. Celery ranks that below a state of our own; only from RETRY may any state follow."""
+    task.send_event("task-retried", exception=why)
+    task.send_event("task-revoked", terminated=False, signum=None, expired=expired)
