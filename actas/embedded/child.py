@@ -51,7 +51,8 @@ class Child:
         self.env = dict(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
-        self._wanted = False
+        #: The last process that was ended from here.
+        self._let_go: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start and wait until ready.
@@ -66,7 +67,6 @@ class Child:
         """Start without waiting, so that several can start side by side."""
         if self.alive:
             raise EmbeddedError(f"{self.name} is running already")
-        self._wanted = True
         self._process = _nursery.submit(self._spawn).result()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -116,8 +116,9 @@ class Child:
 
     @property
     def died(self) -> bool:
-        """Is it gone although nobody here stopped or killed it?"""
-        return self._wanted and not self.alive
+        """Is it gone although nobody here stopped or killed it? May be asked from any thread."""
+        process = self._process  # once: the answer is about one process, also while another takes its place
+        return process is not None and process.poll() is not None and process is not self._let_go
 
     @property
     def pid(self) -> int:
@@ -156,13 +157,13 @@ class Child:
 
     def terminate(self) -> None:
         """Ask it to stop; without waiting."""
-        self._wanted = False
+        self._let_go = self._process
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)  # a paused process hears nothing else
 
     def kill(self) -> None:
         """SIGKILL, as a crash would; returns when it is gone."""
-        self._wanted = False
+        self._let_go = self._process
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()

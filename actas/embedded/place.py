@@ -31,6 +31,8 @@ class Place:
         #: Set it, from a signal handler for instance, and who is waiting for something to start gives up.
         self.stopping = False
         self._lock = -1
+        #: What says that a port is ours, held as long as the directory.
+        self._reservations: list[socket.socket] = []
 
     def enter(self) -> None:
         """Make the directory and lock it until :meth:`leave`, or until this process ends, however it ends.
@@ -59,6 +61,9 @@ class Place:
         self._lock = lock
 
     def leave(self) -> None:
+        for reservation in self._reservations:
+            reservation.close()
+        self._reservations.clear()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -96,17 +101,30 @@ class Place:
         return SecretStr(value)
 
     def ports(self, names: Iterable[str]) -> dict[str, int]:
-        """Return a free loopback port for each name; the ones of last time, where they still are free."""
+        """Return a free loopback port for each name; the ones of last time, where they still are free.
+
+        They are ours until :meth:`leave`: no other stack takes one whose server is just not up.
+        """
         file = self.path / "ports.json"
         kept: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
         chosen: dict[str, int] = {}
         for name in names:
             candidates = [kept[name]] if name in kept else []
             candidates += random.sample(_PORTS, 1000)
-            free = (port for port in candidates if port not in chosen.values() and _is_free(port))
-            chosen[name] = next(free)
+            chosen[name] = next(port for port in candidates if _is_free(port) and self._reserve(port))
         self.write(file, json.dumps(chosen))
         return chosen
+
+    def _reserve(self, port: int) -> bool:
+        # An abstract socket (unix(7)): known to all in this network namespace, and gone with us, however we end.
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0actas-embedded-port-{port}")
+        except OSError:
+            reservation.close()
+            return False
+        self._reservations.append(reservation)
+        return True
 
 
 def _is_free(port: int) -> bool:

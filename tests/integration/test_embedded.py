@@ -217,6 +217,29 @@ def test_a_child_outlives_the_thread_that_started_it(bare):
     assert server.alive
 
 
+def test_a_restart_is_not_a_death_for_whoever_watches_meanwhile(bare):
+    server = bare.servers.valkey
+    over = threading.Event()
+    seen = []
+
+    def watch():
+        while not over.is_set():
+            seen.append(server.died)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(3):
+            server.restart()
+    finally:
+        over.set()
+        watcher.join()
+    assert set(seen) == {False}
+    os.kill(server.pid, signal.SIGKILL)  # not by its supervisor
+    until(lambda: server.died, "it is said to have died")
+    server.start()
+
+
 def test_a_server_that_cannot_start_says_why(bare):
     server = bare.servers.valkey
     server.stop()
@@ -281,6 +304,20 @@ def test_ports_are_kept_and_a_taken_one_is_replaced_without_losing_data(tmp_path
             moved = json.loads((stack.directory / "ports.json").read_text())
     assert {name for name in kept if kept[name] != moved[name]} == names
     assert all(server.address != before for server, before in zip(stack.servers, addresses, strict=True))
+
+
+def test_a_port_stays_its_stack_s_while_its_server_is_down(tmp_path):
+    one, other = Place(tmp_path / "one"), Place(tmp_path / "other")
+    one.enter()
+    other.enter()
+    ports = one.ports(["valkey", "mongod"])
+    other.write(other.path / "ports.json", json.dumps(ports))  # where it would rather be, and nobody listens there
+    assert not set(other.ports(ports).values()) & set(ports.values())
+    one.leave()
+    other.leave()
+    one.enter()
+    assert one.ports(ports) == ports
+    one.leave()
 
 
 def test_a_child_that_ignores_sigterm_is_killed_in_the_end(tmp_path):
