@@ -10,8 +10,12 @@ from actas.errors import SettingsError
 from actas.jws import Claims, signing_input
 from actas.vault.room import VaultRoom, signing_key_name
 
-#: Seconds a key's versions are believed; also how long an unknown key stays unknown.
+#: Seconds a key's versions are believed.
 CACHE_SECONDS = 300
+
+#: Seconds a version stays unknown: a job refused for it fails for good, so a key just made or rotated must soon be
+#: seen, and made-up ones must not send us to Vault each time.
+UNKNOWN_SECONDS = 1
 
 #: Names no app could have are not worth asking for, and forged ones must not fill the memory.
 CACHE_NAMES = 1000
@@ -26,20 +30,31 @@ class KeyVersions:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, dict[int, bytes]]] = {}
 
-    def all(self, key_name: str) -> dict[int, bytes]:
+    def all(self, key_name: str, *, seconds: float = CACHE_SECONDS) -> dict[int, bytes]:
+        """Every version still honoured; empty if there is no such key; the answer is at most this old.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
         with self._lock:
             fetched_at, keys = self._known.get(key_name, (float("-inf"), {}))
-            if self._clock() - fetched_at < CACHE_SECONDS:
+            if self._clock() - fetched_at < seconds:
                 return keys
+        asked_at = self._clock()
         keys = self._vault.public_keys(key_name)
         with self._lock:
             if len(self._known) >= CACHE_NAMES:
                 self._known.clear()
-            self._known[key_name] = (self._clock(), keys)
+            self._known[key_name] = (asked_at, keys)
         return keys
 
     def get(self, key_name: str, version: int) -> bytes | None:
-        return self.all(key_name).get(version)
+        """One version's key; None if there is none.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        return self.all(key_name).get(version) or self.all(key_name, seconds=UNKNOWN_SECONDS).get(version)
 
     def newest(self, app: str) -> int:
         """The version an app signs with.
@@ -47,7 +62,7 @@ class KeyVersions:
         Raises:
             SettingsError: the app has no signing key.
         """
-        keys = self.all(signing_key_name(app))
+        keys = self.all(signing_key_name(app)) or self.all(signing_key_name(app), seconds=UNKNOWN_SECONDS)
         if not keys:
             raise SettingsError(f"app {app} has no signing key in Vault; run `actas apps add {app}`")
         return max(keys)
