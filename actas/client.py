@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,9 +30,23 @@ from actas.http import Http
 from actas.ids import new_id
 from actas.jws import Claims
 from actas.oauth import parse_tokens
-from actas.providers import Providers
+from actas.providers import Provider, Providers
 from actas.records import Grant, GrantStatus, Job
-from actas.requests import JobRequest, check_payload, check_user, digest, window
+from actas.requests import (
+    JobRequest,
+    check_account,
+    check_limit,
+    check_payload,
+    check_redirect_uri,
+    check_requests,
+    check_scopes,
+    check_status,
+    check_text,
+    check_user,
+    digest,
+    is_short_text,
+    window,
+)
 from actas.settings import Settings
 from actas.states import FINAL, JobStatus
 from actas.stores.connects import Connects
@@ -44,7 +58,11 @@ from actas.vault.room import VaultRoom
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What a cancellation came to: ``too_late`` when the request was on its way, or the job had ended, already."""
+    """What a cancellation came to.
+
+    ``too_late``: the job had ended already, or its outcome is uncertain; or a worker still holds it. That one has been
+    asked to stop, and does so unless the request is on its way: the job's own end will tell.
+    """
 
     outcome: Literal["cancelled", "too_late"]
     job: Job
@@ -52,16 +70,17 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class Disconnection:
-    """What a disconnection stopped at once; the provider is told by the worker, soon after."""
+    """What a disconnection stopped; the provider is told by the worker, soon after."""
 
     grants: int
+    #: Jobs that no worker held: these have ended.
     jobs_cancelled: int
-    #: Jobs a worker held at that moment: they stop unless their request is on its way already.
+    #: Jobs a worker holds, or died with: they stop unless their request is on its way already.
     jobs_stopping: int
 
 
 class Client:
-    """An app's door to actas. Thread-safe, and safe to make before a fork: connections are opened when first used.
+    """An app's door to actas. Thread-safe and fork-safe: each process opens its own connections, when first used.
 
     Raises (any method that needs them): ``MongoUnavailable``, ``VaultUnavailable``, saying which one is away.
     """
@@ -74,6 +93,11 @@ class Client:
         self._clock = clock
         self._providers = Providers.load(settings.providers_file)
         self._actions = Actions()
+        self._renew()
+        _CLIENTS.add(self)
+
+    def _renew(self) -> None:
+        """No connections, and a lock that nobody holds."""
         self._lock = threading.Lock()
         self._rooms: tuple[int, _Rooms] | None = None
 
@@ -111,10 +135,12 @@ class Client:
         Raises:
             UnknownProvider, InvalidRequest, NotFound (no client credentials).
         """
-        known = self._providers[provider]
+        known = self._provider(provider)
         check_user(user)
+        check_redirect_uri(redirect_uri)
         if scopes is None:
             scopes = sorted(self._actions.scopes_for(provider))
+        check_scopes(scopes)
         client = self._room.vault.client_credentials(self.app, provider)
         return self._connector.begin(
             user=user,
@@ -128,9 +154,11 @@ class Client:
         """Finish what ``begin_connect`` began, with the whole URL the browser came back with.
 
         Raises:
+            InvalidRequest: this is no callback's URL.
             InvalidState: the state is unknown, used, older than ten minutes, or another user's.
             ConnectError: the user said no, or the provider gave no tokens that work while the user is away.
         """
+        check_user(user)
         query, pending = self._connector.take_pending(callback_url, user=user)
         provider = self._providers[str(pending["provider"])]
         client = self._room.vault.client_credentials(self.app, provider.name)
@@ -146,10 +174,11 @@ class Client:
             UnknownProvider, InvalidRequest, TokenEndpointError (a field is missing or impossible; it is named),
             ConnectError (no refresh token, or another user has connected the account).
         """
-        known = self._providers[provider]
+        known = self._provider(provider)
         check_user(user)
-        if not isinstance(account, str) or not account:
-            raise InvalidRequest("account must be the user's id at the provider, as a string")
+        check_account(account)
+        if not isinstance(tokens, Mapping):
+            raise InvalidRequest("tokens must be the token endpoint's reply, parsed: a dict")
         parsed = parse_tokens(tokens, self._clock(), default_expires_seconds=known.default_expires_seconds)
         if parsed.scopes is None:
             raise InvalidRequest("tokens has no scope: say which scopes were granted, separated by spaces")
@@ -160,12 +189,18 @@ class Client:
         """The user's grant at a provider, without its tokens (an app cannot read those).
 
         Raises:
-            NoGrant, AmbiguousAccount.
+            NoGrant, AmbiguousAccount, UnknownProvider, InvalidRequest.
         """
-        return _choose(self._room.grants.find(app=self.app, user=user, provider=provider, account=account))
+        return _choose(self._find_grants(user, provider, account))
 
     def grants(self, *, user: str | None = None) -> list[Grant]:
-        """The grants of a user, or of the whole app."""
+        """The grants of a user, or of the whole app.
+
+        Raises:
+            InvalidRequest.
+        """
+        if user is not None:
+            check_user(user)
         return self._room.grants.find(app=self.app, user=user)
 
     def disconnect(self, *, user: str, provider: str, account: str | None = None) -> Disconnection:
@@ -173,20 +208,16 @@ class Client:
 
         Raises:
             NoGrant: there is nothing to disconnect.
+            UnknownProvider, InvalidRequest.
         """
-        grants = self._room.grants.find(app=self.app, user=user, provider=provider, account=account)
+        grants = self._find_grants(user, provider, account)
         grants = [grant for grant in grants if grant.status is not GrantStatus.REVOKED]
         if not grants:
             raise NoGrant
         ids = [grant.id for grant in grants]
-        now = self._clock()
         # The grants first: whatever looks at a job from now on finds its grant unusable.
-        count = self._room.grants.begin_revoking(ids, now)
-        of_grants = {"app": self.app, "grant": {"$in": ids}}
-        stopping = self._room.jobs.ask_to_stop(of_grants)
-        cancelled = self._room.jobs.cancel_waiting(
-            of_grants, code="disconnected", message="its user disconnected", now=now
-        )
+        count = self._room.grants.begin_revoking(ids, self._clock())
+        cancelled, stopping = self._stop({"grant": {"$in": ids}}, code="disconnected", message="its user disconnected")
         return Disconnection(count, cancelled, stopping)
 
     # --- jobs ---
@@ -222,8 +253,10 @@ class Client:
             As ``schedule``.
         """
         now = self._clock()
+        check_requests(requests)
         grants: dict[tuple[str, str, str | None], Grant] = {}
         claims = [self._claims(request, grants, now) for request in requests]
+        self._check_keys(requests)
         signed = signing.sign(self._room.vault, self._room.key_versions, claims)
         jobs = [
             Job(
@@ -246,15 +279,20 @@ class Client:
         Raises:
             NotFound.
         """
-        found = self._room.jobs.get(job_id)
+        found = self._room.jobs.get(job_id) if is_short_text(job_id) else None
         if found is None or found.app != self.app:
-            raise NotFound(f"no job {job_id}")
+            raise NotFound(f"no job {job_id!r:.100}")
         return found
 
     def jobs(self, *, user: str | None = None, status: JobStatus | str | None = None, limit: int = 100) -> list[Job]:
-        """Jobs of this app, newest first."""
-        wanted = JobStatus(status) if status is not None else None
-        return self._room.jobs.find(app=self.app, user=user, status=wanted, limit=limit)
+        """Jobs of this app, newest first.
+
+        Raises:
+            InvalidRequest.
+        """
+        if user is not None:
+            check_user(user)
+        return self._room.jobs.find(app=self.app, user=user, status=check_status(status), limit=check_limit(limit))
 
     def wait(self, job_id: str, *, timeout: float = 30) -> Job:
         """Wait until a job has ended (or stands as uncertain), for at most ``timeout`` seconds.
@@ -283,14 +321,10 @@ class Client:
             NotFound.
         """
         job = self.job(job_id)
-        one = {"_id": job.id, "app": self.app}
-        cancel = functools.partial(
-            self._room.jobs.cancel_waiting, one, code="cancelled", message="cancelled by the app", now=self._clock()
-        )
-        if not cancel() and self._room.jobs.ask_to_stop(one):
+        _, stopping = self._stop({"_id": job.id}, code="cancelled", message="cancelled by the app")
+        if stopping:
             with contextlib.suppress(TimeoutError):
                 self.wait(job.id, timeout=timeout)
-            cancel()  # it may have gone back to waiting between the two
         job = self.job(job.id)
         return Cancellation("cancelled" if job.status is JobStatus.CANCELLED else "too_late", job)
 
@@ -304,6 +338,30 @@ class Client:
                 self._rooms = (os.getpid(), _Rooms.open(self._settings))
             return self._rooms[1]
 
+    def _provider(self, name: str) -> Provider:
+        check_text("provider", name, "the name of a provider")
+        return self._providers[name]
+
+    def _find_grants(self, user: str, provider: str, account: str | None) -> list[Grant]:
+        """One user's grants at one provider: a filter that is left out, or is no text, would find other users', too."""
+        check_user(user)
+        name = self._provider(provider).name
+        if account is not None:
+            check_account(account)
+        return self._room.grants.find(app=self.app, user=user, provider=name, account=account)
+
+    def _stop(self, query: dict[str, Any], *, code: str, message: str, free_keys: bool = False) -> tuple[int, int]:
+        """Stop the jobs of this app that fit; return how many are cancelled, and how many a worker has yet to stop.
+
+        Marked first: one that a worker takes, or puts back, between the two writes is marked by then and does not run.
+        """
+        ours = {**query, "app": self.app}
+        asked = self._room.jobs.ask_to_stop(ours)
+        cancelled = self._room.jobs.cancel_waiting(
+            ours, code=code, message=message, now=self._clock(), free_keys=free_keys
+        )
+        return cancelled, max(0, asked - cancelled)  # a job added in between was not asked
+
     def _stored(self, user: str, done: Connected) -> Grant:
         grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._clock).store(user, done)
         self._room.jobs.resume_parked(grant.id, self._clock())
@@ -314,8 +372,13 @@ class Client:
         return Connector(self.app, self._room.connects, self._room.http, self._clock)
 
     def _claims(self, request: JobRequest, grants: dict[tuple[str, str, str | None], Grant], now: datetime) -> Claims:
+        check_text("action", request.action, "the name of an action, such as x.post")
         action = self._actions[request.action]
         check_user(request.user)
+        if request.account is not None:
+            check_account(request.account)
+        if request.idempotency_key is not None:
+            check_text("idempotency_key", request.idempotency_key, "the same for every repetition of one request")
         check_payload(action, request.payload)
         run_at, deadline = window(request, now)
         who = (request.user, action.provider, request.account)
@@ -341,6 +404,19 @@ class Client:
             issued_at=now,
         )
 
+    def _check_keys(self, requests: Sequence[JobRequest]) -> None:
+        """Make sure that each idempotency key stands for one content, among what is there and in the batch itself."""
+        asked = [
+            (request.idempotency_key, digest(request)) for request in requests if request.idempotency_key is not None
+        ]
+        if not asked:
+            return
+        there = self._room.jobs.by_idempotency_keys(self.app, [key for key, _ in asked])
+        contents = {key: job.request_digest for key, job in there.items()}
+        for key, content in asked:
+            if contents.setdefault(key, content) != content:
+                raise _conflict(key)
+
     def _first_of_each_key(self, jobs: Sequence[Job], known: set[str]) -> list[Job]:
         keys = [job.idempotency_key for job in jobs if job.id in known and job.idempotency_key is not None]
         first = self._room.jobs.by_idempotency_keys(self.app, keys)
@@ -348,9 +424,10 @@ class Client:
         for job in jobs:
             there = first.get(job.idempotency_key or "") if job.id in known else job
             if there is None or there.request_digest != job.request_digest:
-                raise IdempotencyConflict(
-                    f"idempotency key {job.idempotency_key!r} belongs to a job with other content"
-                )
+                # Another process was faster with this key. The app will mend the batch and send all of it again.
+                added = [job.id for job in jobs if job.id not in known]
+                self._stop({"_id": {"$in": added}}, code="cancelled", message="its batch was refused", free_keys=True)
+                raise _conflict(job.idempotency_key)
             result.append(there)
         return result
 
@@ -385,6 +462,24 @@ class _Rooms:
         self.database.client.close()
         self.vault.close()
         self.http.close()
+
+
+#: Clients to be renewed in a child process; weakly, so that being in it keeps none alive.
+_CLIENTS: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Nothing of the parent's is of use in a child: neither its connections, nor a lock that another thread held."""
+    for client in _CLIENTS:
+        client._renew()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _conflict(key: str | None) -> IdempotencyConflict:
+    return IdempotencyConflict(f"idempotency key {key!r} belongs to a job with other content")
 
 
 def _choose(grants: Sequence[Grant]) -> Grant:

@@ -15,7 +15,14 @@ from pydantic import SecretStr
 
 from actas import oauth
 from actas.clock import Clock
-from actas.errors import ClientRefused, ConnectError, InvalidRequest, InvalidState, TokenEndpointError
+from actas.errors import (
+    ClientRefused,
+    ConnectError,
+    InvalidRequest,
+    InvalidState,
+    ProviderUnavailable,
+    TokenEndpointError,
+)
 from actas.http import Http, NoReply, NotSent
 from actas.providers import Provider
 from actas.settings import ClientCredentials
@@ -85,6 +92,7 @@ class Connector:
         """The callback's parameters, and what ``begin`` kept for them.
 
         Raises:
+            InvalidRequest: this is no callback's URL.
             InvalidState: the state is unknown, used, too old, or another user's.
             ConnectError: the user said no, or the provider reports an error.
         """
@@ -131,6 +139,8 @@ class Connector:
             raise ConnectError(f"{provider.name} gave no tokens ({error.provider_code})") from None
         except (NotSent, NoReply):
             raise ConnectError(f"{provider.name} did not answer") from None
+        except ProviderUnavailable as error:
+            raise ConnectError(str(error)) from None
         scopes = tokens.scopes if tokens.scopes is not None else frozenset(pending["scopes"])
         return Connected(provider.name, account, client.client_id, scopes, tokens)
 
@@ -146,7 +156,13 @@ class Connector:
 
 
 def _parameters(callback_url: str) -> dict[str, str]:
-    values = parse_qs(urlsplit(callback_url).query, keep_blank_values=True)
+    if not isinstance(callback_url, str):
+        raise InvalidRequest("callback_url must be a string: the whole URL the browser came back with")
+    try:
+        callback_url.encode()  # half of a surrogate pair has no UTF-8, and so no digest either
+        values = parse_qs(urlsplit(callback_url).query, keep_blank_values=True)
+    except ValueError:
+        raise InvalidRequest("callback_url is no URL: pass the whole URL the browser came back with") from None
     if any(len(repeated) > 1 for repeated in values.values()):
         # RFC 6749 section 3.1: parameters must not be included more than once.
         raise InvalidRequest("callback_url repeats a parameter")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from actas.actions import Action
 from actas.clock import to_milliseconds
 from actas.errors import InvalidPayload, InvalidRequest, InvalidTime
+from actas.states import JobStatus
 
 #: How far ahead a job may be scheduled: a year and a month.
 HORIZON = timedelta(days=400)
@@ -21,6 +24,12 @@ DEFAULT_WINDOW = timedelta(hours=24)
 #: A job travels through MongoDB and Vault many times; files belong elsewhere, by reference.
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_PAYLOAD_DEPTH = 50  # MongoDB nests up to 100 levels
+
+#: How long names and ids may be: indexes carry them.
+MAX_TEXT = 200
+
+#: RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +45,77 @@ class JobRequest:
     idempotency_key: str | None = None
 
 
-def check_user(user: str) -> None:
-    if not isinstance(user, str) or not 0 < len(user) <= 200 or not _is_text(user):
-        raise InvalidRequest("user must be a string of 1 to 200 characters: your own, stable id of the user")
+def is_short_text(value: object) -> bool:
+    """Whether a value may stand in a query; anything but a string could be one of its own, as ``{"$ne": ""}`` is."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and _is_text(value)
+
+
+def check_text(name: str, value: object, meaning: str) -> None:
+    """Make sure that an argument is a short text.
+
+    Raises:
+        InvalidRequest: it is not; the message names the argument and does not show it.
+    """
+    if not is_short_text(value):
+        raise InvalidRequest(f"{name} must be a string of 1 to {MAX_TEXT} characters: {meaning}")
+
+
+def check_user(user: object) -> None:
+    check_text("user", user, "your own, stable id of the user")
+
+
+def check_account(account: object) -> None:
+    check_text("account", account, "the user's id at the provider")
+
+
+def check_requests(requests: object) -> None:
+    if not isinstance(requests, Sequence) or not all(isinstance(request, JobRequest) for request in requests):
+        raise InvalidRequest("requests must be a list of JobRequest")
+
+
+def check_status(status: str | None) -> JobStatus | None:
+    """The state of that name; None for any."""
+    try:
+        return None if status is None else JobStatus(status)
+    except ValueError:
+        raise InvalidRequest(f"status must be one of {', '.join(JobStatus)}") from None
+
+
+def check_limit(limit: object) -> int:
+    if not isinstance(limit, int) or limit < 1:  # MongoDB takes 0 for no limit at all
+        raise InvalidRequest("limit must be a number from 1 on")
+    return limit
+
+
+def check_scopes(scopes: object) -> None:
+    """Make sure that these are scopes, one by one: a single string would be taken for a list of its letters."""
+    if isinstance(scopes, str) or not isinstance(scopes, Collection):
+        raise InvalidRequest('scopes must be a list of strings, such as ["tweet.read", "tweet.write"]')
+    if not all(isinstance(scope, str) and SCOPE.fullmatch(scope) for scope in scopes):
+        raise InvalidRequest("scopes has an entry that is no scope: each is a string without spaces")
+
+
+def check_redirect_uri(uri: object) -> None:
+    """Make sure that a browser can be sent back there (RFC 6749 section 3.1.2)."""
+    if not isinstance(uri, str) or not _is_absolute(uri):
+        raise InvalidRequest(
+            "redirect_uri must be an absolute address without a fragment, such as https://app.example/callback:"
+            " where the provider sends the browser back to"
+        )
+
+
+def _is_absolute(uri: str) -> bool:
+    """Whether this is an http(s) address, or one of an app's own scheme (RFC 8252 section 7.1)."""
+    if not uri.isprintable() or " " in uri or "#" in uri:
+        return False
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    if parts.scheme in {"http", "https"}:
+        return bool(parts.hostname)
+    # "localhost:8000/callback" has a scheme, too, by the letter; but what follows is not absolute.
+    return bool(parts.scheme) and (bool(parts.netloc) or parts.path.startswith("/"))
 
 
 def check_payload(action: Action[Any], payload: Mapping[str, Any]) -> None:
@@ -81,11 +158,11 @@ def _is_text(value: str) -> bool:
 
 def window(request: JobRequest, now: datetime) -> tuple[datetime, datetime]:
     """When a job may run. A time that has passed means now, as long as the deadline has not passed, too."""
-    run_at = _instant("at", request.at or now)
+    run_at = _instant("at", request.at if request.at is not None else now)
     horizon = now + HORIZON
     if run_at > horizon:
         raise InvalidTime(f"at is more than {HORIZON.days} days ahead")
-    deadline = _instant("deadline", request.deadline) if request.deadline else run_at + DEFAULT_WINDOW
+    deadline = _instant("deadline", request.deadline) if request.deadline is not None else run_at + DEFAULT_WINDOW
     if deadline <= run_at:
         raise InvalidTime("deadline is not after at")
     if deadline <= now:
@@ -97,6 +174,11 @@ def window(request: JobRequest, now: datetime) -> tuple[datetime, datetime]:
 
 def _instant(name: str, moment: datetime) -> datetime:
     """A moment in UTC: otherwise two times of one zone compare by the wall clock, which shows one hour a year twice."""
+    if not isinstance(moment, datetime):
+        raise InvalidTime(
+            f"{name} must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1),"
+            f" and is a {type(moment).__name__}"
+        )
     if moment.tzinfo is None:
         raise InvalidTime(f"{name} has no time zone: use an aware datetime, such as datetime.now(UTC)")
     try:
@@ -111,5 +193,5 @@ def _instant(name: str, moment: datetime) -> datetime:
 def digest(request: JobRequest) -> str:
     """What makes two requests the same; an omitted time stays omitted, or no repetition would ever match."""
     content = [request.action, request.user, dict(request.payload), request.account]
-    times = [moment and moment.timestamp() for moment in (request.at, request.deadline)]
+    times = [None if moment is None else moment.timestamp() for moment in (request.at, request.deadline)]
     return hashlib.sha256(json.dumps([*content, *times], sort_keys=True).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from rich.table import Table
 from actas.clock import utc_now
 from actas.errors import NotFound
 from actas.records import Grant, Job
+from actas.requests import is_short_text
 from actas.settings import Settings
 from actas.states import JobStatus
 from actas.stores.database import connect
@@ -46,9 +48,9 @@ class Stores:
         return cls(settings.app, Jobs(database), Grants(database))
 
     def job(self, job_id: str) -> Job:
-        job = self.jobs.get(job_id)
+        job = self.jobs.get(job_id) if is_short_text(job_id) else None
         if job is None or self.app not in {None, job.app}:
-            raise NotFound(f"no job {job_id}")
+            raise NotFound(f"no job {job_id!r:.100}")
         return job
 
 
@@ -67,6 +69,8 @@ def list_jobs(
     found = stores.jobs.find(app=stores.app, user=user, status=status, limit=limit)
     columns = ["id", *([] if stores.app else ["app"]), "user", "action", "run_at", "status", "result"]
     show(columns, [job_row(job) for job in found], as_json=as_json)
+    if len(found) == limit:
+        print(f"these are the newest {limit}; if there are older ones, --limit shows more", file=sys.stderr)
 
 
 @jobs.command("show")
@@ -90,9 +94,10 @@ def cancel_job(job_id: str) -> None:
     stores = Stores.open()
     job = stores.job(job_id)
     one = {"_id": job.id}
+    asked = stores.jobs.ask_to_stop(one)  # first: a worker may take it, or put it back, between the two
     if stores.jobs.cancel_waiting(one, code="cancelled", message="cancelled at the console", now=utc_now()):
         print("cancelled")
-    elif stores.jobs.ask_to_stop(one):
+    elif asked:
         print("a worker holds it and was asked to stop; see: actas jobs show", job.id)
     else:
         print(f"too late: the job is {stores.job(job_id).status}")

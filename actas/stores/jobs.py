@@ -57,21 +57,29 @@ class Jobs:
         return [Job.from_doc(doc) for doc in self._jobs.find(query).sort("_id", DESCENDING).limit(limit)]
 
     @translated
-    def cancel_waiting(self, query: dict[str, Any], *, code: str, message: str, now: datetime) -> int:
+    def cancel_waiting(
+        self, query: dict[str, Any], *, code: str, message: str, now: datetime, free_keys: bool = False
+    ) -> int:
         """Cancel every job that fits and that no worker holds; return how many.
 
-        Not an orphan: its worker died, perhaps after sending, and only a look into the journal tells.
+        Not an orphan: its worker died, perhaps after sending, and only a look into the journal tells. After
+        ``ask_to_stop``: what a worker puts back between the two would otherwise be missed by both. With ``free_keys``
+        their idempotency keys are as if never used.
         """
         update = _moved(JobStatus.CANCELLED, now, error=JobError(code, message, now))
+        if free_keys:
+            update |= {"$unset": {"idempotency_key": ""}}
         waiting = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": {"$ne": True}}
         return self._jobs.update_many({**query, **waiting}, update).modified_count
 
     @translated
     def ask_to_stop(self, query: dict[str, Any]) -> int:
-        """Ask the workers that hold such jobs, or will look into what became of them, to stop; return how many."""
-        orphans = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": True}
-        held = {"$or": [{"status": str(JobStatus.RUNNING)}, orphans]}
-        return self._jobs.update_many({**query, **held}, {"$set": {"stop": True}}).matched_count
+        """Mark every unfinished job that fits, so that whoever holds or takes it stops; return how many.
+
+        The waiting ones, too: a worker may take one at any moment. Not an uncertain one: nothing is left to be stopped.
+        """
+        unfinished = {"status": {"$in": [str(status) for status in (JobStatus.RUNNING, *WAITING)]}}
+        return self._jobs.update_many({**query, **unfinished}, {"$set": {"stop": True}}).matched_count
 
     # --- the scheduler ---
 
@@ -107,6 +115,12 @@ class Jobs:
         query = {"status": str(JobStatus.QUEUED), "queued_at": {"$lt": before}}
         update = _moved(JobStatus.SCHEDULED, now, code="rescued", next_at=now)
         return self._jobs.update_many(query, update).modified_count
+
+    @translated
+    def parked_grants(self) -> list[str]:
+        """The grants that parked jobs wait for."""
+        found: list[str] = self._jobs.distinct("grant", {"status": str(JobStatus.PARKED)})
+        return found
 
     @translated
     def expire_parked(self, now: datetime) -> int:

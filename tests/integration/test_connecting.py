@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from actas import Client, GrantStatus, JobStatus
-from actas.errors import AmbiguousAccount, ConnectError, InvalidRequest, InvalidState, NoGrant
+from actas.errors import ActasError, AmbiguousAccount, ConnectError, InvalidRequest, InvalidState, NoGrant
 from tests.support import REDIRECT, dance, eventually, family
 
 
@@ -84,11 +84,17 @@ def test_a_callback_without_its_parameters_or_with_repeated_ones_is_an_early_err
         client.finish_connect(REDIRECT + query, user=user)
 
 
+@pytest.mark.parametrize("url", ["http://[::1?state=s&code=c", f"{REDIRECT}?state=\ud800&code=c", None, 1, b"http://x"])
+def test_what_is_no_url_at_all_is_an_early_error(client, user, url):
+    with pytest.raises(InvalidRequest, match="^callback_url "):
+        client.finish_connect(url, user=user)
+
+
 @pytest.mark.parametrize("how", ["malformed", "empty", "drop_after", "drop_before"])
 def test_a_token_endpoint_that_fails_the_connection_gives_one_clear_error(client, sandbox, user, how):
     callback = sandbox.authorize(begin(client, user).url, user)
     sandbox.misbehave("token", how, times=1)
-    with pytest.raises(Exception, match="x") as caught:
+    with pytest.raises(ConnectError, match="^x") as caught:
         client.finish_connect(callback, user=user)
     assert not [token for token in sandbox.tokens() if token in f"{caught.value!r} {caught.value}"]
     assert client.grants(user=user) == []
@@ -135,9 +141,16 @@ def test_tokens_an_app_got_by_itself_are_stored_and_work(client, sandbox, user, 
 )
 def test_incomplete_tokens_are_an_early_error(client, user, change, words):
     tokens = {"access_token": "canary-a", "refresh_token": "canary-r", "scope": "tweet.write", "expires_in": 1} | change
-    with pytest.raises(Exception, match=words) as caught:
+    with pytest.raises(ActasError, match=words) as caught:
         client.store_grant(user=user, provider="x", account="1", tokens=tokens)
     assert "canary" not in f"{caught.value!r} {caught.value}"
+
+
+@pytest.mark.parametrize("tokens", ["canary-a", None, ["canary-a"], b"{}"])
+def test_tokens_that_are_no_reply_are_an_early_error(client, user, tokens):
+    with pytest.raises(InvalidRequest, match="^tokens must be") as caught:
+        client.store_grant(user=user, provider="x", account="1", tokens=tokens)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("account", ["", None, 12345])

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from actas import Client, JobRequest, JobStatus
-from actas.errors import IdempotencyConflict, NotFound
+from actas.cli import looking
+from actas.embedded.stack import Stack
+from actas.errors import IdempotencyConflict, InvalidPayload, NotFound
 from actas.vault.room import VaultRoom
 from tests.support import eventually
 
 
 def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+@contextlib.contextmanager
+def nothing_is_sent(stack: Stack) -> Iterator[None]:
+    """What is due stays where it is until the end of this."""
+    stack.processes["scheduler"].pause()
+    try:
+        yield
+    finally:
+        stack.processes["scheduler"].resume()
+
+
+@pytest.fixture
+def console(client: Client, monkeypatch) -> Callable[..., Any]:
+    """`actas jobs`, in this process and on the client's connections."""
+    stores = looking.Stores(client.app, client._room.jobs, client._room.grants)
+    monkeypatch.setattr(looking.Stores, "open", lambda: stores)
+    return lambda *words: CliRunner().invoke(looking.jobs, words, catch_exceptions=False)
+
+
+@pytest.fixture(params=["client", "console"])
+def cancel(request, client: Client, console) -> Callable[[str], Any]:
+    return client.cancel if request.param == "client" else lambda job_id: console("cancel", job_id)
 
 
 def test_a_job_due_now_is_posted_once_and_its_story_is_told(client, connect, user, posts):
@@ -62,6 +91,55 @@ def test_a_key_repeated_within_one_batch_is_one_job(client, connect, user):
     # The two share one time, as one request sent twice would.
     first, second = client.schedule_many(twice)
     assert first.id == second.id
+    assert client.jobs(user=user) == [first]
+
+
+def test_a_conflict_keeps_the_whole_batch_out(client, connect, user):
+    connect(user)
+    at = soon(3600)
+
+    def post(text, key=None):
+        return JobRequest("x.post", user, {"text": text}, at=at, idempotency_key=key and f"{user}-{key}")
+
+    (there,) = client.schedule_many([post("there", "a")])
+    for batch in (
+        [post("new"), post("new, too", "b"), post("other content", "a")],
+        [post("new"), post("one", "b"), post("other", "b")],  # among themselves
+    ):
+        with pytest.raises(IdempotencyConflict):
+            client.schedule_many(batch)
+    assert client.jobs(user=user) == [there]
+
+
+def test_a_conflict_that_another_process_brings_about_meanwhile_stops_the_batch(client, connect, user, monkeypatch):
+    connect(user)
+    at, jobs = soon(3600), client._room.jobs
+    plain = JobRequest("x.post", user, {"text": "no key"}, at=at)
+    mine = JobRequest("x.post", user, {"text": "mine"}, at=at, idempotency_key=f"{user}-a")
+    late = JobRequest("x.post", user, {"text": "late"}, at=at, idempotency_key=f"{user}-b")
+    theirs = JobRequest("x.post", user, {"text": "theirs"}, at=at, idempotency_key=f"{user}-b")
+    insert = jobs.insert
+
+    def after_another(batch):
+        monkeypatch.setattr(jobs, "insert", insert)
+        client.schedule_many([theirs])
+        return insert(batch)
+
+    monkeypatch.setattr(jobs, "insert", after_another)
+    with pytest.raises(IdempotencyConflict, match=f"{user}-b"):
+        client.schedule_many([plain, mine, late])
+    kept = {job.payload["text"]: job for job in client.jobs(user=user)}
+    assert {text: job.status for text, job in kept.items()} == {
+        "theirs": JobStatus.SCHEDULED,
+        "no key": JobStatus.CANCELLED,
+        "mine": JobStatus.CANCELLED,
+    }
+    assert (kept["mine"].error.code, kept["mine"].error.message) == ("cancelled", "its batch was refused")
+    # Mended and sent again, nothing of it is missing, and nothing twice.
+    mended = client.schedule_many([plain, mine])
+    assert [job.status for job in mended] == [JobStatus.SCHEDULED, JobStatus.SCHEDULED]
+    waiting = client.jobs(user=user, status="scheduled")
+    assert sorted(job.payload["text"] for job in waiting) == ["mine", "no key", "theirs"]
 
 
 def test_a_batch_costs_one_signature_call_per_hundred_jobs(client, connect, user, monkeypatch):
@@ -81,19 +159,75 @@ def test_a_batch_costs_one_signature_call_per_hundred_jobs(client, connect, user
 def test_a_bad_request_in_a_batch_keeps_all_of_it_out(client, connect, user):
     connect(user)
     good = JobRequest("x.post", user, {"text": "good"}, at=soon(3600))
-    with pytest.raises(Exception, match="280"):
+    with pytest.raises(InvalidPayload, match="280"):
         client.schedule_many([good, JobRequest("x.post", user, {"text": "x" * 300}, at=soon(3600))])
     assert client.jobs(user=user) == []
 
 
-def test_cancelling_before_its_time_keeps_a_job_from_running(client, connect, user, posts):
+def test_cancelling_before_its_time_keeps_a_job_from_running(client, connect, stack, user, posts):
     connect(user)
-    job = client.schedule("x.post", user=user, payload={"text": "never"}, at=soon(2))
-    cancellation = client.cancel(job.id)
+    with nothing_is_sent(stack):
+        job = client.schedule("x.post", user=user, payload={"text": "never"})
+        cancellation = client.cancel(job.id)
     assert (cancellation.outcome, cancellation.job.status) == ("cancelled", JobStatus.CANCELLED)
-    other = client.schedule("x.post", user=user, payload={"text": "after"}, at=soon(3))
-    client.wait(other.id)
+    client.wait(client.schedule("x.post", user=user, payload={"text": "after"}).id)
     assert posts(user) == ["after"]
+
+
+def test_a_job_that_a_worker_takes_while_it_is_being_cancelled_is_not_done(
+    client, connect, stack, user, posts, cancel, monkeypatch
+):
+    connect(user)
+    jobs = client._room.jobs
+    cancel_waiting = jobs.cancel_waiting
+    with nothing_is_sent(stack):
+        job = client.schedule("x.post", user=user, payload={"text": "never"})
+
+        def when_taken(*args, **options):
+            stack.processes["scheduler"].resume()
+            eventually(lambda: client.job(job.id).finished_at, what="a worker has taken it")
+            return cancel_waiting(*args, **options)
+
+        monkeypatch.setattr(jobs, "cancel_waiting", when_taken)
+        cancel(job.id)
+    assert client.job(job.id).status is JobStatus.CANCELLED
+    assert posts(user) == []
+
+
+def test_a_job_that_a_worker_lets_go_while_it_is_being_cancelled_never_runs(
+    client, connect, sandbox, user, posts, cancel, monkeypatch
+):
+    connect(user)
+    sandbox.expire_access(user)
+    sandbox.misbehave("token", "hold_before", account=user)
+    job = client.schedule("x.post", user=user, payload={"text": "never"})
+    eventually(lambda: sandbox.held() == 1, what="the exchange is held at the provider")
+    jobs = client._room.jobs
+    cancel_waiting = jobs.cancel_waiting
+
+    def then_let_go(*args, **options):
+        monkeypatch.setattr(jobs, "cancel_waiting", cancel_waiting)
+        cancelled = cancel_waiting(*args, **options)
+        sandbox.kill(user)  # so the worker will park the job, until the user connects again
+        sandbox.behave()
+        sandbox.release()
+        eventually(lambda: client.job(job.id).status is not JobStatus.RUNNING, what="the worker lets go")
+        return cancelled
+
+    monkeypatch.setattr(jobs, "cancel_waiting", then_let_go)
+    cancel(job.id)
+    connect(user)
+    assert client.wait(job.id).status is JobStatus.CANCELLED
+    assert posts(user) == []
+
+
+def test_cancelling_a_job_whose_outcome_is_uncertain_is_too_late_and_leaves_it_alone(client, connect, sandbox, user):
+    connect(user)
+    sandbox.misbehave("tweets", "drop_after", times=1, account=user)
+    job = client.wait(client.schedule("x.post", user=user, payload={"text": "maybe"}).id)
+    assert client.cancel(job.id).outcome == "too_late"
+    there = client.job(job.id)
+    assert (there.status, there.stop) == (JobStatus.UNCERTAIN, False)
 
 
 def test_cancelling_a_job_that_is_done_is_too_late(client, connect, user):
@@ -149,5 +283,19 @@ def test_jobs_are_listed_by_user_and_state_newest_first(client, connect, user):
 def test_another_apps_job_is_not_found(client: Client, connect, user, app_settings):
     connect(user)
     job = client.schedule("x.post", user=user, payload={"text": "x"}, at=soon(3600))
-    with Client(app_settings.model_copy(update={"app": "other"})) as other, pytest.raises(NotFound):
-        other.job(job.id)
+    with Client(app_settings.model_copy(update={"app": "other"})) as other:
+        for method in (other.job, other.cancel):
+            with pytest.raises(NotFound):
+                method(job.id)
+    there = client.job(job.id)
+    assert (there.status, there.stop) == (JobStatus.SCHEDULED, False)
+
+
+def test_the_console_says_when_it_does_not_list_all(client, connect, user, console):
+    connect(user)
+    for text in ("a", "b", "c"):
+        client.schedule("x.post", user=user, payload={"text": text}, at=soon(3600))
+    newest = console("--user", user, "--limit", "2", "--json")
+    assert "--limit" in newest.stderr
+    assert "--limit" not in newest.stdout
+    assert console("--user", user, "--limit", "4").stderr == ""

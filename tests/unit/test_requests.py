@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,11 +21,18 @@ from actas.requests import (
     HORIZON,
     MAX_PAYLOAD_BYTES,
     JobRequest,
+    check_limit,
     check_payload,
+    check_redirect_uri,
+    check_requests,
+    check_scopes,
+    check_status,
+    check_text,
     check_user,
     digest,
     window,
 )
+from actas.states import JobStatus
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, 500_000, tzinfo=UTC)
 HOUR, DAY, MS, US = timedelta(hours=1), timedelta(days=1), timedelta(milliseconds=1), timedelta(microseconds=1)
@@ -83,6 +90,26 @@ def test_an_impossible_time_is_refused_by_name(at, deadline, words):
         window(request(at, deadline), NOW)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ("2027-01-01", "str"),
+        ("", "str"),
+        (date(2027, 1, 1), "date"),
+        (timedelta(hours=1), "timedelta"),
+        (timedelta(0), "timedelta"),
+        (1_800_000_000, "int"),
+        (0, "int"),
+        (False, "bool"),
+    ],
+)
+def test_what_is_no_datetime_is_refused_by_name_and_never_taken_for_left_out(wrong, kind):
+    with pytest.raises(InvalidTime, match=f"^at must be an aware datetime.* is a {kind}$"):
+        window(request(wrong), NOW)
+    with pytest.raises(InvalidTime, match=f"^deadline must be an aware datetime.* is a {kind}$"):
+        window(request(None, wrong), NOW)
+
+
 def local(hour: int, minute: int, fold: int) -> datetime:
     """On the day clocks go back in Berlin: 02:00 to 03:00 comes twice."""
     return datetime(2027, 10, 31, hour, minute, tzinfo=BERLIN, fold=fold)
@@ -129,6 +156,89 @@ def test_what_cannot_be_stored_as_a_user_is_refused(user):
     with pytest.raises(InvalidRequest, match="user must be") as caught:
         check_user(user)
     assert "canary" not in str(caught.value)
+
+
+# --- other arguments ---
+
+
+@pytest.mark.parametrize("value", ["", "a" * 201, None, 1, b"a", ["a"], {"$ne": ""}, "canary\ud800"])
+def test_what_could_be_a_query_of_its_own_is_refused_by_name_and_not_shown(value):
+    with pytest.raises(InvalidRequest, match="^account must be a string of 1 to 200 characters: an id$") as caught:
+        check_text("account", value, "an id")
+    assert "canary" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+ONE = JobRequest("x.post", "alice", {"text": "hi"})
+
+
+@pytest.mark.parametrize("requests", [[], (), [ONE], (ONE, ONE)])
+def test_a_batch_is_a_list_of_job_requests(requests):
+    check_requests(requests)
+
+
+@pytest.mark.parametrize(
+    "requests", [None, ONE, "x.post", {"action": "x.post"}, [None], [ONE, {"action": "x.post"}], iter([ONE])]
+)
+def test_what_is_no_list_of_job_requests_is_refused(requests):
+    with pytest.raises(InvalidRequest, match="list of JobRequest"):
+        check_requests(requests)
+
+
+@pytest.mark.parametrize("scopes", [[], ["tweet.read"], ("a", "b"), {"https://www.googleapis.com/auth/calendar"}])
+def test_scopes_are_strings_in_a_list(scopes):
+    check_scopes(scopes)
+
+
+@pytest.mark.parametrize(
+    "scopes", ["tweet.write", b"tweet.write", "", 1, [None], [1], [""], ["tweet.read tweet.write"], ['a"b'], ["é"]]
+)
+def test_what_would_be_taken_apart_or_run_together_is_no_list_of_scopes(scopes):
+    with pytest.raises(InvalidRequest, match="^scopes "):
+        check_scopes(scopes)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://app.example/callback",
+        "http://127.0.0.1:8000/callback?from=x",
+        "HTTP://[::1]:8000",
+        "https://bücher.example/zurück",
+        "com.example.app:/callback",
+        "myapp://callback",
+    ],
+)
+def test_a_redirect_uri_is_an_address_a_browser_can_be_sent_to(uri):
+    check_redirect_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        None,
+        1,
+        b"https://app.example/callback",
+        "",
+        "/callback",
+        "app.example/callback",
+        "//app.example/callback",
+        "localhost:8000/callback",
+        "https:",
+        "https:/callback",
+        "https://",
+        "https://:8000/callback",
+        "https://[::1/callback",
+        "https://app.example/callback#there",
+        "https://app.example/call back",
+        "https://app.example/callback\n",
+        "https://app.example/\ud800",
+        "javascript:alert(1)",
+    ],
+)
+def test_any_other_redirect_uri_is_refused(uri):
+    with pytest.raises(InvalidRequest, match="^redirect_uri must be an absolute address"):
+        check_redirect_uri(uri)
 
 
 # --- payloads ---
@@ -291,3 +401,17 @@ def test_a_repeated_request_without_times_is_the_same_at_any_time():
 def test_a_digest_shows_nothing_of_what_was_asked():
     assert len(digest(FULL)) == 64
     assert set(digest(FULL)) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize("status", ["done", "", 1, {"$ne": ""}])
+def test_a_state_that_no_job_has_is_refused_with_those_it_can_have(status):
+    with pytest.raises(InvalidRequest, match="status must be one of scheduled, queued, "):
+        check_status(status)
+    assert (check_status(None), check_status("parked")) == (None, JobStatus.PARKED)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "10", None, 1.5])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(InvalidRequest, match="limit"):
+        check_limit(limit)
+    assert check_limit(1) == 1
