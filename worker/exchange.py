@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pydantic import SecretStr
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter, wait_random
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random, wait_random_exponential
 
 from actas.clock import Clock
 from actas.envelope import Purpose
-from actas.errors import GrantDead, MongoUnavailable
+from actas.errors import GrantDead, MongoRefused, MongoUnavailable
 from actas.granting import encrypt_tokens
 from actas.http import Http, NoReply, NotSent
 from actas.ids import new_id
@@ -199,8 +199,8 @@ class Exchange:
     def _store(self, grant: Grant, write: TokenWrite) -> Grant:
         """Write the tokens; they exist nowhere else, so an outage is waited out while this process lives."""
         waiting = Retrying(
-            retry=retry_if_exception_type(MongoUnavailable),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5),
+            retry=retry_if_exception_type((MongoUnavailable, MongoRefused)),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
             sleep=self._sleep,
             reraise=True,
         )

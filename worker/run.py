@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
@@ -43,7 +43,7 @@ LEASE_MARGIN_SECONDS = 5
 STEP = "1"
 
 #: After these the provider has certainly done nothing.
-NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused)
+NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused, TooLate, LeaseTooShort)
 
 #: Told to whoever watches, while a job waits for its token.
 Watch = Callable[[str], None]
@@ -68,15 +68,17 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
     """Do one job, if it is there to be done; None if it is not (unknown, taken, settled, stopped).
 
     Raises:
-        Unavailable: MongoDB is away. Nothing is lost: the message or the job's lease brings the job back.
+        MongoUnavailable, MongoRefused: nothing is lost, the end of the job's lease brings the job back.
     """
     owner = f"{room.name}:{new_id()}"
     lease_ends_at = time.monotonic() + room.settings.job_lease_seconds  # from before we ask, so never too late
     job = room.jobs.claim(job_id, owner=owner, lease_seconds=room.settings.job_lease_seconds, now=room.clock())
     if job is None:
         return None
+    # Not a case for a decision: nothing may be decided without it. The lease ends, and the next worker asks again.
+    left = room.effects.look(effect_id(job)) if job.orphaned else None
     try:
-        result = left_behind(job, room) or do(job, owner, lease_ends_at, room, watch)
+        result = left_behind(job, left, room) or do(job, owner, lease_ends_at, room, watch)
     except Exception as error:  # noqa: BLE001 - every error becomes a decision, none ends a worker
         return settled(job, owner, error, room)
     done = room.jobs.settle(
@@ -99,14 +101,11 @@ def do(job: Job, owner: str, lease_ends_at: float, room: Room, watch: Watch) -> 
         looked_up(claims, room)
         if room.jobs.stop_requested(job.id):
             raise Stopped
-    if room.clock() >= claims.deadline:
-        raise TooLate(held_up_by=job.error)
-    if lease_ends_at - time.monotonic() < room.settings.http_timeout_seconds + LEASE_MARGIN_SECONDS:
-        raise LeaseTooShort
-    return act_once(job, owner, claims, action, access, room)
+    check_time(job, claims, lease_ends_at, room)
+    return act_once(job, owner, lease_ends_at, claims, action, access, room)
 
 
-def left_behind(job: Job, room: Room) -> Result | None:
+def left_behind(job: Job, left: Effect | None, room: Room) -> Result | None:
     """What a worker that died with this job had done already, before anything else is decided about it.
 
     Neither a deadline nor a cancellation may call a job undone whose request was perhaps sent.
@@ -115,7 +114,6 @@ def left_behind(job: Job, room: Room) -> Result | None:
         OutcomeUnknown: it was about to send, and did not say how it ended.
         Stopped: nothing was sent, and nothing shall be.
     """
-    left = room.effects.look(effect_id(job)) if job.orphaned else None
     if left is not None and left.state is not EffectState.REFUSED and not room.actions[job.action].idempotent:
         return result_of(left)
     if job.stop:
@@ -169,7 +167,21 @@ def token_for(grant: Grant, room: Room, watch: Watch) -> Access:
         raise
 
 
-def act_once(job: Job, owner: str, claims: jws.Claims, action: Action[Any], access: Access, room: Room) -> Result:
+def check_time(job: Job, claims: jws.Claims, lease_ends_at: float, room: Room) -> None:
+    """Make sure a request sent now is sent before the deadline, and over before the job's lease is.
+
+    Raises:
+        TooLate, LeaseTooShort.
+    """
+    if room.clock() >= claims.deadline:
+        raise TooLate(held_up_by=job.error)
+    if lease_ends_at - time.monotonic() < room.settings.http_timeout_seconds + LEASE_MARGIN_SECONDS:
+        raise LeaseTooShort
+
+
+def act_once(
+    job: Job, owner: str, lease_ends_at: float, claims: jws.Claims, action: Action[Any], access: Access, room: Room
+) -> Result:
     """Write down that the request is about to be sent, send it, write down what came of it.
 
     Raises:
@@ -177,41 +189,44 @@ def act_once(job: Job, owner: str, claims: jws.Claims, action: Action[Any], acce
         Anything else: it did not act.
     """
     payload = action.parse(claims.payload)
-    row = effect_id(job)
-    left = patiently(
-        room.effects.begin,
-        row,
-        owner=owner,
-        now=room.clock(),
-        app=claims.app,
-        user=claims.user,
-        grant=claims.grant,
-        action=action.name,
-        key_version=access.grant.data_key.key_version if access.grant.data_key else None,
-        attempt=job.attempts + 1,
-    )
+    finish = functools.partial(room.effects.finish, effect_id(job), owner=owner)
+    try:
+        left = room.effects.begin(
+            effect_id(job),
+            owner=owner,
+            now=room.clock(),
+            app=claims.app,
+            user=claims.user,
+            grant=claims.grant,
+            action=action.name,
+            key_version=access.grant.data_key.key_version if access.grant.data_key else None,
+            attempt=job.attempts + 1,
+        )
+    except MongoUnavailable as error:
+        # The row may be there, and would make the next worker believe that something was sent.
+        patiently(room.effects.withdraw, effect_id(job), owner=owner, now=room.clock(), code=error.code)
+        raise
     if left is not None and not action.idempotent:
         return result_of(left)
     provider = room.providers[claims.provider]
     api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
     try:
+        check_time(job, claims, lease_ends_at, room)  # MongoDB may have taken its own
         result = action.perform(api, payload, job.id)
     except NOTHING_DONE as error:
+        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error.code)
         if isinstance(error, RateLimited):
             room.gates.close(grant_gate(claims.grant, action.name), error.until)
         if isinstance(error, AccessTokenRefused):
-            room.grants.drop_access_token(claims.grant, generation=access.grant.generation)
-        patiently(room.effects.finish, row, EffectState.REFUSED, now=room.clock(), code=error.code)
+            patiently(room.grants.drop_access_token, claims.grant, generation=access.grant.generation)
         raise
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
-        with contextlib.suppress(MongoUnavailable):  # an open row says the same
-            patiently(room.effects.finish, row, EffectState.UNKNOWN, now=room.clock(), code=type(error).__name__)
+        patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=type(error).__name__)
         if action.idempotent:
             raise
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None
-    with contextlib.suppress(MongoUnavailable):  # then the job says it; or nobody, and it will stand as uncertain
-        patiently(room.effects.finish, row, EffectState.DONE, now=room.clock(), result=result.reference)
+    patiently(finish, EffectState.DONE, now=room.clock(), result=result.reference)
     return result
 
 
@@ -220,11 +235,10 @@ def effect_id(job: Job) -> str:
 
 
 def patiently(write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Write to the journal through a passing outage of MongoDB, as long as the job's lease allows."""
+    """Write what only this process knows: through any outage of MongoDB, as long as the process lives."""
     retrying = Retrying(
         retry=retry_if_exception_type(MongoUnavailable),
-        stop=stop_after_delay(LEASE_MARGIN_SECONDS),
-        wait=wait_random(0.1, 0.5),
+        wait=wait_random_exponential(multiplier=0.1, max=2),
         reraise=True,
     )
     return retrying(write, *args, **kwargs)

@@ -5,6 +5,7 @@ Only the worker's MongoDB role may write here.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,10 +53,18 @@ class Effects:
         return _effect(found) if found else None
 
     @translated
-    def finish(self, effect_id: str, state: EffectState, *, now: datetime, **outcome: Any) -> None:
-        """Write down what came of it; a row that is no longer open keeps what it says."""
-        open_row = {"_id": effect_id, "state": str(EffectState.STARTED)}
+    def finish(self, effect_id: str, state: EffectState, *, owner: str, now: datetime, **outcome: Any) -> None:
+        """Write down what came of it; a row that is not open, or that another began, keeps what it says."""
+        open_row = {"_id": effect_id, "owner": owner, "state": str(EffectState.STARTED)}
         self._effects.update_one(open_row, {"$set": {"state": str(state), "finished_at": now, **outcome}})
+
+    @translated
+    def withdraw(self, effect_id: str, *, owner: str, now: datetime, code: str) -> None:
+        """Nothing was sent after all: make our row say so, whether ``begin`` has written it or would still do so."""
+        ours = {"_id": effect_id, "owner": owner, "state": str(EffectState.STARTED)}
+        refused = {"state": str(EffectState.REFUSED), "finished_at": now, "code": code}
+        with suppress(DuplicateKeyError):  # another's row is there, and ours is not
+            self._effects.update_one(ours, {"$set": refused}, upsert=True)
 
 
 def _effect(found: dict[str, Any]) -> Effect:

@@ -1,0 +1,161 @@
+"""The journal under outages that hit one write of it: what is known is written down in the end, and nothing else is said.
+
+The jobs here are run by a worker of this process, whose stores fail at one call; their time is an hour from now, so that
+the stack's own workers leave them alone, and this worker's clock is an hour ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import DuplicateKeyError
+
+from actas import Client, Job, JobStatus
+from actas.clock import utc_now
+from actas.embedded.stack import Stack
+from actas.errors import MongoUnavailable
+from tests.conftest import TIMES
+from tests.support import eventually, settings_from
+from worker.room import Room
+from worker.run import run
+
+LATER = timedelta(hours=1)
+
+
+class Failing:
+    """A store one of whose methods fails the first times: before it has written, or after, so that only its answer is lost."""
+
+    def __init__(self, store: Any, method: str, *, written: bool, times: int = 1) -> None:
+        self._store, self._method, self._written, self._left = store, method, written, times
+
+    def __getattr__(self, name: str) -> Any:
+        whole = getattr(self._store, name)
+
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            if not self._left:
+                return whole(*args, **kwargs)
+            self._left -= 1
+            if self._written:
+                whole(*args, **kwargs)
+            raise MongoUnavailable
+
+        return failing if name == self._method else whole
+
+
+@pytest.fixture
+def documents(stack: Stack) -> Iterator[Any]:
+    """MongoDB with an administrator's powers."""
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
+        yield admin["actas"]
+
+
+@pytest.fixture
+def room(stack: Stack) -> Iterator[Room]:
+    settings = settings_from(stack.role_env("worker") | TIMES)
+    room = Room.open(settings, clock=lambda: utc_now() + LATER + timedelta(seconds=1))
+    yield room
+    room.close()
+
+
+@pytest.fixture
+def job(client: Client, connect: Callable[[str], Any], user: str, documents: Any) -> Job:
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "once"}, at=datetime.now(UTC) + LATER)
+    send_again(documents, job)
+    return job
+
+
+def send_again(documents: Any, job: Job) -> None:
+    """As dispatch would."""
+    moved = documents["jobs"].update_one({"_id": job.id, "status": "scheduled"}, {"$set": {"status": "queued"}})
+    assert moved.modified_count == 1
+
+
+def row(documents: Any, job: Job) -> Any:
+    return documents["effects"].find_one({"_id": f"{job.id}:1"})
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["only the answer is lost", "nothing is written"])
+def test_a_row_that_could_not_be_begun_for_sure_does_not_make_the_job_uncertain(
+    client, room, documents, job, user, posts, written
+):
+    outcome = run(job.id, replace(room, effects=Failing(room.effects, "begin", written=written)))
+    assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "mongodb_unavailable")
+    assert (row(documents, job)["state"], posts(user)) == ("refused", [])
+    with pytest.raises(DuplicateKeyError):  # and if it was only late, it finds its place taken
+        documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started"})
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.SUCCEEDED
+    assert (client.job(job.id).attempts, row(documents, job)["state"], posts(user)) == (1, "done", ["once"])
+
+
+def test_another_workers_row_is_not_withdrawn(room, documents, job, user, posts):
+    documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started", "owner": "another"})
+    outcome = run(job.id, replace(room, effects=Failing(room.effects, "begin", written=True)))
+    assert (outcome.status, row(documents, job)["state"]) == (JobStatus.SCHEDULED, "started")
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert posts(user) == []
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["only the answers are lost", "nothing is written"])
+def test_an_outcome_is_written_down_however_long_that_takes(room, documents, job, user, posts, written):
+    outcome = run(job.id, replace(room, effects=Failing(room.effects, "finish", written=written, times=5)))
+    assert outcome.status is JobStatus.SUCCEEDED
+    assert (row(documents, job)["state"], posts(user)) == ("done", ["once"])
+
+
+def test_a_refused_token_is_journaled_before_anything_else_can_fail(room, sandbox, documents, job, user, posts):
+    sandbox.expire_access(user)
+    outcome = run(job.id, replace(room, grants=Failing(room.grants, "drop_access_token", written=False)))
+    assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "access_token_refused")
+    assert row(documents, job)["state"] == "refused"
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["once"]
+
+
+def test_a_deadline_that_passes_while_the_row_is_written_is_kept(room, documents, job, user, posts):
+    passed = timedelta(0)
+
+    class Slow(Failing):
+        def begin(self, *args: Any, **kwargs: Any) -> Any:
+            nonlocal passed
+            begun = room.effects.begin(*args, **kwargs)
+            passed = timedelta(days=1)
+            return begun
+
+    slow = replace(room, effects=Slow(room.effects, "", written=True), clock=lambda: room.clock() + passed)
+    assert run(job.id, slow).status is JobStatus.EXPIRED
+    assert (row(documents, job)["state"], posts(user)) == ("refused", [])
+
+
+def test_a_job_lease_that_ends_while_the_row_is_written_is_kept(room, documents, job, user, posts, monkeypatch):
+    class Slow(Failing):
+        def begin(self, *args: Any, **kwargs: Any) -> Any:
+            begun = room.effects.begin(*args, **kwargs)
+            monkeypatch.setattr("worker.run.LEASE_MARGIN_SECONDS", room.settings.job_lease_seconds)
+            return begun
+
+    outcome = run(job.id, replace(room, effects=Slow(room.effects, "", written=True)))
+    assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "lease_too_short")
+    assert (row(documents, job)["state"], posts(user)) == ("refused", [])
+
+
+def test_an_orphan_whose_journal_cannot_be_read_stays_an_orphan(client: Client, room, documents, job, user, posts):
+    """Its worker died after posting, its user cancels, and just then MongoDB does not answer the one question."""
+    orphan = {"orphaned": True, "stop": True}
+    documents["jobs"].update_one({"_id": job.id}, {"$set": orphan})
+    documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started", "owner": "the dead worker"})
+    with pytest.raises(MongoUnavailable):
+        run(job.id, replace(room, effects=Failing(room.effects, "look", written=False)))
+    assert client.job(job.id).status is JobStatus.RUNNING
+    documents["jobs"].update_one({"_id": job.id}, {"$set": {"claim.until": datetime.now(UTC)}})
+    # Rescued by the stack's scheduler, and looked into by one of its workers.
+    eventually(lambda: client.job(job.id).status is JobStatus.UNCERTAIN, what="the truth is told")
+    assert posts(user) == []
