@@ -106,9 +106,10 @@ class Http:
                 response.close()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
             raise NotSent from None
-        except (httpx.LocalProtocolError, httpx.InvalidURL, UnicodeError):
+        except httpx.LocalProtocolError:
             raise NotSent("the request could not be written") from None
-        except (httpx.HTTPError, httpx.StreamError):
+        # The last two are about where a reply redirects to; our own address was read above.
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError):
             raise NoReply from None
 
 

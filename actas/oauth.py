@@ -141,6 +141,8 @@ def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
             # These tokens exist nowhere else, and where they rotate the old ones are dead: refusing them for this would
             # lose the grant, and a lifetime guessed wrong costs a 401.
             body["expires_in"] = default
+        if not isinstance(body.get("scope"), str):
+            body["scope"] = None  # the same: what was granted is known from connecting
         return parse_tokens(body, now, default_expires_seconds=default)
     raise _refusal(provider, reply)
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import traceback
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -284,6 +284,14 @@ def test_a_redirect_is_not_followed(http, peer, status):
     reply = http.send("POST", peer(status, b"", f"Location: {elsewhere.url}/").url, seconds=5, **SECRETS)
     assert reply.status == status
     assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize("target", ["mailto:a@b", "https:[", "http://xn--a", "//[::1", "http://a:b"])
+def test_a_redirect_to_nowhere_is_no_proof_that_nothing_was_done(http, peer, target):
+    there = peer(lambda connection: connection.sendall(http_reply(302, b"", f"Location: {target}")))
+    with suppress(NoReply):  # httpx reads the address even when it is not to follow it
+        assert http.send("POST", there.url, seconds=5).status == 302
+    assert len(there.requests) == 1
 
 
 def test_a_connection_is_used_again(http, peer):
