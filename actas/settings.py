@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,7 +32,40 @@ def _scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-class ClientCredentials(BaseModel, frozen=True, extra="forbid"):
+def _parts_are_clear(url: SecretStr) -> SecretStr:
+    """A broker's address that everybody takes apart in the same way.
+
+    Celery would take ``redis://user:pa/ss@host`` for a host ``user`` with a port ``pa``, and say so: half a password in
+    a traceback, or in the log for as long as it tries to connect.
+    """
+    for one in url.get_secret_value().split(";"):  # Celery's way of naming several
+        try:
+            parts = urlsplit(one)
+            _ = parts.port  # raises where that is no number
+            clear = "@" not in parts.path + parts.query + parts.fragment or ":///" in one  # a path and no host
+        except ValueError:
+            clear = False
+        if not clear:
+            raise ValueError("is not a clear address; write ; / ? # @ [ ] in user and password as %3B and so on")
+    return url
+
+
+def holds_certificates(file: Path) -> bool:
+    """Whether this is a PEM file of certificates that we can read, as requests and urllib3 will in each connection."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _certificates(file: Path) -> Path:
+    if not holds_certificates(file):
+        raise ValueError("must name a PEM file of certificates that can be read")
+    return file
+
+
+class ClientCredentials(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """What an app is at a provider (RFC 6749 section 2.3); a public client has no secret."""
 
     client_id: str
@@ -40,12 +75,18 @@ class ClientCredentials(BaseModel, frozen=True, extra="forbid"):
 class BrokerSettings(BaseSettings):
     """What it takes to speak Celery: all that Flower is told, and part of what workers and schedulers are."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # whoever makes settings without from_env gets pydantic's own errors
+    )
 
     #: Apps do not need Redis; workers, schedulers and Flower do.
-    redis_url: Annotated[SecretStr, _scheme("redis", "rediss", "unix")] | None = None
+    redis_url: Annotated[SecretStr, _scheme("redis", "rediss", "unix"), AfterValidator(_parts_are_clear)] | None = None
     #: Defaults to ``redis_url``; ``amqp://`` works too.
-    broker_url: SecretStr | None = None
+    broker_url: Annotated[SecretStr, AfterValidator(_parts_are_clear)] | None = None
 
     @property
     def broker(self) -> SecretStr:
@@ -88,7 +129,7 @@ class Settings(BrokerSettings):
     vault_role_id: str | None = None
     vault_secret_id: SecretStr | None = None
     #: PEM file of the authority that vouches for Vault's certificate, where the system's own do not.
-    vault_ca_file: Path | None = None
+    vault_ca_file: Annotated[Path, AfterValidator(_certificates)] | None = None
     #: A plain Vault token: in development only, because nothing renews it and nothing bounds what it may do.
     vault_token: SecretStr | None = None
 

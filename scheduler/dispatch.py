@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actas.celery_config import ACT_QUEUE
 from actas.ids import new_id
 from scheduler.room import Room
 
@@ -17,7 +18,7 @@ def dispatch(room: Room) -> dict[str, int]:
     A crash between the mark and the send leaves jobs ``queued`` without a message; rescue brings those back.
     """
     sent = 0
-    while (free := QUEUE_BOUND - room.queue.waiting()) > 0:
+    while (free := QUEUE_BOUND - room.queue.waiting(ACT_QUEUE)) > 0:
         now = room.clock()
         ids = room.jobs.due(now, min(BATCH, free))
         jobs = room.jobs.enqueue(ids, batch=new_id(), now=now) if ids else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actas.celery_config import GRANTS_QUEUE
 from scheduler.room import Room
 
 BATCH = 100
@@ -9,6 +10,8 @@ BATCH = 100
 
 def revoke(room: Room) -> dict[str, int]:
     """Ask for the revocation of grants that are being disconnected, until it is done; returns counts."""
+    if room.queue.waiting(GRANTS_QUEUE):
+        return {"asked": 0}  # the workers have not taken up yet what was asked before
     grants = room.grants.revoking(BATCH)
     room.queue.send_revocations(grants)
     return {"asked": len(grants)}

@@ -22,8 +22,8 @@ class Queue:
     send_jobs: Callable[[Sequence[Job]], None]
     #: Ask a worker to revoke this grant.
     send_revocations: Callable[[Sequence[str]], None]
-    #: How many messages wait for a worker.
-    waiting: Callable[[], int]
+    #: How many messages wait in a queue of this name.
+    waiting: Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.signals import worker_init
 
-from actas.celery_config import ACT_QUEUE, ACT_TASK, REVOKE_TASK
+from actas.celery_config import ACT_TASK, REVOKE_TASK
 from actas.errors import ActasError, Unavailable
 from actas.records import Job
 from actas.settings import Settings
@@ -37,6 +37,8 @@ def open_room(**_: Any) -> None:
         room()
     except ActasError as error:
         raise SystemExit(f"actas: {error}") from None
+    except Exception as error:  # noqa: BLE001 - Celery would log it, text and all, and go on without a room
+        raise SystemExit(f"actas: unexpected {type(error).__name__} while starting") from None
 
 
 # Flower is for jobs: ticks several times a second would bury them. One tick a minute is shown, as a sign of life; what
@@ -93,14 +95,14 @@ def send_jobs(jobs: Sequence[Job]) -> None:
 
 def send_revocations(grants: Sequence[str]) -> None:
     for grant in grants:
-        app.send_task(REVOKE_TASK, args=(grant,), expires=5)
+        app.send_task(REVOKE_TASK, args=(grant,))
 
 
-def waiting() -> int:
-    """Messages in the workers' queue.
+def waiting(queue: str) -> int:
+    """Messages in a queue that nobody has taken yet.
 
     Declared, not passively: kombu's passive declare looks for the key without its global prefix and never finds it.
     """
     with app.pool.acquire(block=True) as connection:
-        declared = connection.default_channel.queue_declare(queue=ACT_QUEUE, durable=True, auto_delete=False)
+        declared = connection.default_channel.queue_declare(queue=queue, durable=True, auto_delete=False)
         return int(declared.message_count)

@@ -13,6 +13,7 @@ import redis
 from pydantic import SecretStr
 
 from actas.clock import Clock, from_numeric_date, to_numeric_date
+from actas.errors import SettingsError
 from worker.errors import AtGate
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,19 @@ def client_gate(app: str, provider: str) -> str:
 
 class Gates:
     def __init__(self, redis_url: SecretStr, clock: Clock) -> None:
-        self._redis = redis.Redis.from_url(
-            redis_url.get_secret_value(), decode_responses=True, socket_timeout=2, socket_connect_timeout=2
-        )
+        """Make a connection lazily: nothing is sent before the first call.
+
+        Raises:
+            SettingsError: not an address, or one with an option that Redis does not have.
+        """
+        try:
+            self._redis = redis.Redis.from_url(
+                redis_url.get_secret_value(), decode_responses=True, socket_timeout=2, socket_connect_timeout=2
+            )
+            pool = self._redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # unconnected: it takes the options, or it does not
+        except (ValueError, TypeError, redis.RedisError):
+            raise SettingsError("ACTAS_REDIS_URL is not a Redis address: redis://user:password@host/0") from None
         self._clock = clock
 
     def close_connections(self) -> None:

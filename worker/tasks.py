@@ -13,13 +13,15 @@ from celery.signals import worker_init
 from celery.worker.strategy import default as default_strategy
 
 from actas.celery_config import ACT_TASK, REVOKE_TASK
-from actas.errors import ActasError, Unavailable
+from actas.errors import ActasError
 from actas.settings import Settings
 from actas.states import JobStatus
 from worker import chores
 from worker.app import app
 from worker.room import Room
 from worker.run import Outcome, run
+
+log = logging.getLogger(__name__)
 
 
 class JobNotDone(Exception):
@@ -43,6 +45,8 @@ def open_room(sender: Any, **_: Any) -> None:
         room()
     except ActasError as error:
         raise SystemExit(f"actas: {error}") from None
+    except Exception as error:  # noqa: BLE001 - Celery would log it, text and all, and go on without a room
+        raise SystemExit(f"actas: unexpected {type(error).__name__} while starting") from None
 
 
 def strict(*args: Any, **kwargs: Any) -> Callable[..., Any]:
@@ -66,8 +70,8 @@ def act_as_user(self: Task, job_id: str) -> str | None:
     """Do one job. The id is all there is in the message; everything else stands in MongoDB, signed."""
     job_id = str(job_id)  # it comes from the broker: anything but a text could be a query of its own
     try:
-        outcome = run(job_id, room(), watch=lambda state: self.send_event(f"task-{state}"))
-    except Unavailable as error:
+        outcome = run(job_id, room(), watch=lambda state: show(self, f"task-{state}"))
+    except ActasError as error:
         # The message has done its part: the job's lease, or the empty queue, brings the job back.
         raise Retry(str(error), exc=JobNotDone(str(error))) from None
     return tell_celery(self, job_id, outcome)
@@ -101,5 +105,13 @@ def tell_celery(task: Task, job_id: str, outcome: Outcome | None) -> str | None:
 
 def revoked(task: Task, why: str, *, expired: bool) -> None:
     """Show the job as REVOKED. Celery ranks that below a state of our own; only from RETRY may any state follow."""
-    task.send_event("task-retried", exception=why)
-    task.send_event("task-revoked", terminated=False, signum=None, expired=expired)
+    show(task, "task-retried", exception=why)
+    show(task, "task-revoked", terminated=False, signum=None, expired=expired)
+
+
+def show(task: Task, event: str, **fields: Any) -> None:
+    """Tell Flower, if that is possible: what it shows must never decide what becomes of a job."""
+    try:
+        task.send_event(event, **fields)
+    except Exception as error:  # noqa: BLE001 - whatever the way to the broker can raise
+        log.warning("event.lost event=%s error=%s", event, type(error).__name__)

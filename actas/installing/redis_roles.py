@@ -49,7 +49,9 @@ class RedisInstaller:
             self._redis: Redis = Redis.from_url(
                 url.get_secret_value(), decode_responses=True, socket_timeout=10, socket_connect_timeout=5
             )
-        except ValueError:
+            pool = self._redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # unconnected: it takes the options, or it does not
+        except (ValueError, TypeError, RedisError):
             raise SettingsError("ACTAS_REDIS_URL is not a Redis address: redis://user:password@host/0") from None
         try:
             self._check()

@@ -65,13 +65,14 @@ def connect(url: SecretStr) -> Documents:
     failover, and one that could still be rolled back is never acted on.
 
     Raises:
-        SettingsError: the address cannot be understood.
+        SettingsError: the address cannot be understood, or names a file that is of no use.
     """
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(
             url.get_secret_value(),
             tz_aware=True,
             tzinfo=UTC,
+            datetime_conversion="DATETIME_CLAMP",  # a time beyond the year 9999 is read as its last, and is no crash
             w="majority",
             journal=True,
             readConcernLevel="majority",
@@ -83,6 +84,11 @@ def connect(url: SecretStr) -> Documents:
         return client.get_default_database(DEFAULT_DATABASE)
     except (InvalidURI, ConfigurationError, ValueError):
         raise SettingsError("ACTAS_MONGODB_URL is not a MongoDB address: mongodb://user:password@host/actas") from None
+    except OSError:  # files for TLS are read here and now
+        raise SettingsError(
+            "ACTAS_MONGODB_URL names a file that cannot be read or is not what it should be: tlsCAFile,"
+            " tlsCertificateKeyFile or tlsCRLFile"
+        ) from None
 
 
 @translated

@@ -73,6 +73,12 @@ class Grants:
         return [Grant.from_doc(doc) for doc in self._grants.find(query, WITHOUT_TOKENS).sort("_id", 1)]
 
     @translated
+    def active_among(self, grant_ids: Sequence[str]) -> list[str]:
+        """Those of these grants that work."""
+        query = {"_id": {"$in": list(grant_ids)}, "status": str(GrantStatus.ACTIVE)}
+        return [doc["_id"] for doc in self._grants.find(query, {"_id": 1})] if grant_ids else []
+
+    @translated
     def read_for_job(self, grant_id: str, blacklist_ids: Sequence[str]) -> tuple[Grant | None, list[dict[str, Any]]]:
         """A job's one read: its grant, and whatever on the blacklist concerns it."""
         join = {"from": "blacklist", "pipeline": [{"$match": {"_id": {"$in": list(blacklist_ids)}}}], "as": "refusals"}

@@ -18,7 +18,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from actas.errors import ActasError, MongoRefused, MongoUnavailable, NotFound, SettingsError
 from actas.installing import addresses, role_files
-from actas.stores.database import DEFAULT_DATABASE, check, connect
+from actas.states import JobStatus
+from actas.stores.database import DEFAULT_DATABASE, Documents, check, connect, translated
 
 ROLES = ("app", "worker", "scheduler", "operator")
 
@@ -48,6 +49,36 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
     "outbox": (),
 }
 
+_TEXT, _TIME, _COUNT = {"bsonType": "string"}, {"bsonType": "date"}, {"bsonType": ["int", "long"]}
+
+#: What a document must look like, whoever writes it. Jobs are moved many at a time: one that cannot be read, or that an
+#: update cannot be applied to, would hold up everybody's.
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "jobs": {
+        "bsonType": "object",
+        "required": [
+            *("_id", "jws", "app", "user", "grant", "provider", "action", "payload", "run_at", "deadline", "rev"),
+            *("status", "next_at", "created_at"),
+        ],
+        "properties": {
+            **dict.fromkeys(("_id", "jws", "app", "user", "grant", "provider", "action"), _TEXT),
+            **dict.fromkeys(("run_at", "deadline", "next_at", "created_at", "queued_at", "finished_at"), _TIME),
+            **dict.fromkeys(("rev", "attempts"), _COUNT),
+            "payload": {"bsonType": "object"},
+            "status": {"enum": [str(status) for status in JobStatus]},
+            "idempotency_key": _TEXT,
+            "batch": _TEXT,
+            "claim": {"bsonType": "object", "required": ["owner", "until"]},
+            "error": {
+                "bsonType": "object",
+                "required": ["code", "message", "at"],
+                "properties": {"code": _TEXT, "message": _TEXT, "at": _TIME},
+            },
+            "history": {"bsonType": "array"},
+        },
+    },
+}
+
 #: How long to look for a primary before saying that there is none.
 PATIENCE_SECONDS = 5
 
@@ -61,6 +92,33 @@ _DUPLICATE_KEY = 11000
 
 #: What of the installer's own address must not reach the roles': how *it* signs in.
 _ITS_OWN = {"authsource", "authmechanism", "authmechanismproperties"}
+
+
+@translated
+def wrong_indexes(database: Documents) -> list[str] | None:
+    """What is missing of INDEXES, or is there with other options; None if this role may not list indexes.
+
+    Raises:
+        MongoUnavailable, MongoRefused.
+    """
+    wrong = []
+    try:
+        for collection, indexes in INDEXES.items():
+            there = database[collection].index_information().values()
+            for fields, options in indexes:
+                same = [index for index in there if index["key"] == [(field, ASCENDING) for field in fields]]
+                if not any(_options(index) == options for index in same):
+                    state = "has other options" if same else "is missing"
+                    wrong.append(f"the index ({', '.join(fields)}) of {collection} {state}")
+    except OperationFailure as error:
+        if error.code == _UNAUTHORIZED:
+            return None
+        raise
+    return wrong
+
+
+def _options(index: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in index.items() if name not in {"key", "v", "ns", "background"}}
 
 
 class MongoInstaller:
@@ -99,7 +157,7 @@ class MongoInstaller:
         self._database.client.close()
 
     def prepare(self) -> None:
-        """Collections, indexes and roles.
+        """Collections, indexes, the shapes of documents, and roles.
 
         Raises:
             SettingsError: an index is there with other options, or what is stored breaks it.
@@ -112,6 +170,9 @@ class MongoInstaller:
                 self._make_collection(collection)
             for fields, options in indexes:
                 self._make_index(collection, fields, options)
+        for collection, shape in SHAPES.items():
+            with _translated(f"say what {collection} must look like"):
+                self._database.command("collMod", collection, validator={"$jsonSchema": shape})
         for role in ROLES:
             self._make_role(role)
 

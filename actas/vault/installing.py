@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hvac
@@ -19,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from actas.errors import ActasError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.installing import role_files
-from actas.settings import ClientCredentials
+from actas.settings import ClientCredentials, holds_certificates
 from actas.vault.room import APPROLE, KV, TRANSIT, kek_name, signing_key_name
 
 ROLES = ("worker", "scheduler", "operator")
@@ -45,12 +46,13 @@ class VaultInstaller:
         """Connect and check.
 
         Raises:
+            SettingsError: VAULT_CACERT is of no use.
             VaultUnavailable: unreachable, not initialised, or sealed.
             VaultDenied: the token is not valid.
         """
         session = requests.Session()
         session.trust_env = False  # no .netrc, no proxy may come between us and Vault
-        session.verify = os.environ.get("VAULT_CACERT") or True  # as vault's own console reads it
+        session.verify = _authority()
         self._addr = addr
         self._vault = hvac.Client(url=addr, token=token.get_secret_value(), session=session, timeout=TIMEOUT)
         with _translated("answer"):
@@ -209,7 +211,8 @@ class VaultInstaller:
         return keys
 
     def _can_sign_in(self, role_id: str, secret_id: SecretStr) -> bool:
-        as_role = hvac.Client(url=self._addr, session=self._vault.session, timeout=TIMEOUT)
+        # No token, and not None: hvac would then send the installer's own along, from VAULT_TOKEN.
+        as_role = hvac.Client(url=self._addr, token="", session=self._vault.session, timeout=TIMEOUT)
         with _translated("sign in"):
             try:
                 as_role.auth.approle.login(role_id, secret_id.get_secret_value(), mount_point=APPROLE)
@@ -236,6 +239,18 @@ class VaultInstaller:
                 self._vault.secrets.kv.v2.create_or_update_secret(f"actas/{app}/{provider}", secret, mount_point=KV)
 
 
+def _authority() -> str | bool:
+    """Return the file of whoever vouches for Vault's certificate, named as vault's own console reads it.
+
+    Raises:
+        SettingsError: it is of no use.
+    """
+    file = os.environ.get("VAULT_CACERT")
+    if file and not holds_certificates(Path(file)):
+        raise SettingsError("VAULT_CACERT must name a PEM file of certificates that can be read")
+    return file or True
+
+
 class _BadRequest(ActasError):
     """Vault answered 400."""
 
@@ -251,5 +266,6 @@ def _translated(doing: str) -> Iterator[None]:
         raise NotFound(f"Vault knows nothing there: could not {doing}") from None
     except hvac.exceptions.InvalidRequest:
         raise _BadRequest(f"Vault refused to {doing} (400)") from None
-    except (hvac.exceptions.VaultError, requests.RequestException) as error:
+    # requests' own errors are OSErrors; but it also raises plain ones, and urllib3's are ValueErrors
+    except (hvac.exceptions.VaultError, OSError, ValueError) as error:
         raise VaultUnavailable(f"Vault is unreachable, sealed or in trouble: {type(error).__name__}") from None

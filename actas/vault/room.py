@@ -67,7 +67,8 @@ class VaultRoom:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
-        self._client = hvac.Client(url=settings.vault_addr, session=session, timeout=TIMEOUT)
+        # No token, and not None: hvac would then take one from VAULT_TOKEN or ~/.vault-token and send it along.
+        self._client = hvac.Client(url=settings.vault_addr, token="", session=session, timeout=TIMEOUT)
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
@@ -167,12 +168,17 @@ class VaultRoom:
         """What the app is at the provider: from the settings, else from KV ``kv/actas/<app>/<provider>``.
 
         Raises:
-            NotFound: nobody has stored them.
+            NotFound: nobody has stored them, or not in the way they are read.
             VaultUnavailable, VaultDenied.
         """
         if (given := self._settings.clients.get(f"{app}/{provider}")) is not None:
             return given
         path = f"actas/{app}/{provider}"
+        # Whatever is wrong there, an operator must mend it, and until then the app's jobs wait.
+        missing = (
+            f"app {app} has no client credentials for {provider};"
+            f" store client_id and client_secret in Vault at {KV}/{path}"
+        )
         try:
             reply = self._ask(
                 lambda client: client.secrets.kv.v2.read_secret_version(
@@ -180,13 +186,14 @@ class VaultRoom:
                 )
             )
         except NotFound:
-            raise NotFound(
-                f"app {app} has no client credentials for {provider};"
-                f" store client_id and client_secret in Vault at {KV}/{path}"
-            ) from None
+            raise NotFound(missing) from None
         data = reply["data"]["data"]
-        secret = data.get("client_secret")
-        return ClientCredentials(client_id=data["client_id"], client_secret=SecretStr(secret) if secret else None)
+        client_id, secret = data.get("client_id"), data.get("client_secret")
+        if not isinstance(client_id, str) or not client_id:
+            raise NotFound(f"{missing} (client_id is missing there, or is no text)")
+        if not isinstance(secret, str | None):
+            raise NotFound(f"{missing} (client_secret there is no text)")
+        return ClientCredentials(client_id=client_id, client_secret=SecretStr(secret) if secret else None)
 
     # --- signing in ---
 
@@ -264,7 +271,8 @@ def _translated(call: Callable[[], T]) -> T:
         raise NotFound from None
     except hvac.exceptions.InvalidRequest:
         raise _Malformed from None
-    except (hvac.exceptions.VaultError, requests.RequestException) as error:
+    # requests' own errors are OSErrors; but it also raises plain ones, and urllib3's are ValueErrors
+    except (hvac.exceptions.VaultError, OSError, ValueError) as error:
         raise VaultUnavailable(f"Vault is unreachable, sealed or in trouble ({type(error).__name__})") from None
 
 

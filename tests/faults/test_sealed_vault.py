@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hvac
@@ -33,15 +32,17 @@ def sealed(stack: Stack) -> Iterator[None]:
 
 
 @pytest.fixture
-def due_job(client, sandbox, user):
-    """A job that needs Vault when its time comes: its access token has expired, and its data key was never unwrapped."""
+def due_job(client, sandbox, stack, user):
+    """A job that needs Vault: its access token has expired, and its data key was never unwrapped. Nobody sends it yet."""
     tokens = dance(client, sandbox, user) | {"expires_in": 0}
     client.store_grant(user=user, provider="x", account=user, tokens=tokens)
-    at = datetime.now(UTC) + timedelta(seconds=1)
-    return client.schedule("x.post", user=user, payload={"text": "patience"}, at=at)
+    stack.processes["scheduler"].pause()
+    yield client.schedule("x.post", user=user, payload={"text": "patience"})
+    stack.processes["scheduler"].resume()
 
 
 def test_jobs_wait_for_a_sealed_vault_and_nothing_starts_on_one(client, stack, user, posts, due_job, sealed):
+    stack.processes["scheduler"].resume()
     eventually(
         lambda: "vault_unavailable" in [step.get("code") for step in client.job(due_job.id).history],
         what="the job was put back because of Vault",

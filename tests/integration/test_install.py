@@ -19,13 +19,14 @@ import hvac.exceptions
 import pytest
 import redis
 import redis.exceptions
+import requests
 import typer
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from typer.testing import CliRunner
 
-from actas.cli import admin
+from actas.cli import admin, doctor
 from actas.embedded import binaries
 from actas.embedded.child import stop_all
 from actas.embedded.place import Place
@@ -250,10 +251,12 @@ def test_each_index_serves_the_question_it_was_made_for(house: Installation) -> 
 
 def test_jobs_without_an_idempotency_key_do_not_collide_and_with_one_they_do(house: Installation) -> None:
     with house.mongo() as database:
-        database.jobs.insert_many([{"app": "a"}, {"app": "a"}, {"app": "b", "idempotency_key": "k"}])
-        database.jobs.insert_one({"app": "a", "idempotency_key": "k"})
+        any_shape = {"bypass_document_validation": True}
+        jobs = [{"app": "a"}, {"app": "a"}, {"app": "b", "idempotency_key": "k"}]
+        database.jobs.insert_many(jobs, **any_shape)
+        database.jobs.insert_one({"app": "a", "idempotency_key": "k"}, **any_shape)
         with pytest.raises(PyMongoError, match="E11000"):
-            database.jobs.insert_one({"app": "a", "idempotency_key": "k"})
+            database.jobs.insert_one({"app": "a", "idempotency_key": "k"}, **any_shape)
         database.jobs.delete_many({})
 
 
@@ -403,6 +406,26 @@ def test_a_new_address_is_taken_up_with_the_old_password(house_to_break: Install
     assert addresses.password_in(SecretStr(after)) == addresses.password_in(SecretStr(before))
 
 
+def test_the_installers_token_is_sent_for_the_installer_only(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hvac takes VAULT_TOKEN, which the console has, for every client that was given none."""
+    sent: list[tuple[str, str | None]] = []
+    send = requests.Session.send
+
+    def sending(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        sent.append((str(request.url), request.headers.get("X-Vault-Token")))
+        return send(session, request, **options)
+
+    monkeypatch.setenv("VAULT_TOKEN", "CANARY")
+    monkeypatch.setattr(requests.Session, "send", sending)
+    house.run()
+    sign_ins = [token for url, token in sent if url.endswith("/auth/approle/login")]
+    assert len(sign_ins) == 3  # worker, scheduler, operator
+    assert set(sign_ins) == {None}
+    assert "CANARY" not in str(sent)
+
+
 def test_roles_survive_a_restart_of_redis(house: Installation) -> None:
     house.servers.valkey.restart()
     house.sign_in_everywhere("worker")
@@ -469,6 +492,13 @@ def wait_for_listener(port: int) -> None:
 def test_a_vault_that_is_not_there(house: Installation) -> None:
     with refused(VaultUnavailable, "unreachable"):
         house.run(vault_addr=f"http://127.0.0.1:{nowhere()}")
+
+
+@pytest.mark.parametrize("file", ["/nowhere/CANARY.pem", "/", __file__])
+def test_a_file_for_vaults_tls_that_is_none(house: Installation, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    monkeypatch.setenv("VAULT_CACERT", file)
+    with refused(SettingsError, "VAULT_CACERT", "PEM"):
+        house.run()
 
 
 def test_a_token_that_is_not_valid(house: Installation) -> None:
@@ -551,6 +581,11 @@ def test_a_wrong_mongodb_password(house: Installation) -> None:
         house.run(mongodb_url=SecretStr(f"mongodb://admin:CANARY@{wrong}/?authSource=admin"))
 
 
+def test_a_file_for_mongodbs_tls_that_is_none(house: Installation) -> None:
+    with refused(SettingsError, "ACTAS_MONGODB_URL", "tlsCAFile"):
+        house.run(mongodb_url=SecretStr("mongodb://admin:CANARY@h/?tls=true&tlsCAFile=/nowhere/CANARY.pem"))
+
+
 def test_a_mongodb_user_who_may_not_install(house: Installation) -> None:
     with refused(MongoRefused, "root"):
         house.run(mongodb_url=SecretStr(house.env("worker")["ACTAS_MONGODB_URL"]))
@@ -602,7 +637,16 @@ def test_a_redis_user_who_may_not_install(house: Installation) -> None:
         house.run(redis_url=SecretStr(house.env("worker")["ACTAS_REDIS_URL"]))
 
 
-@pytest.mark.parametrize("url", ["http://CANARY", "CANARY"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://CANARY",
+        "CANARY",
+        "redis://u:CANARY/ss@h",
+        "redis://u:CANARY@h?CANARY=1",
+        "rediss://u:CANARY@h?ssl_cert_reqs=CANARY",
+    ],
+)
 def test_what_is_no_redis_address(house: Installation, url: str) -> None:
     with refused(SettingsError, "redis://"):
         house.run(redis_url=SecretStr(url))
@@ -712,6 +756,75 @@ def test_role_files_are_found_inside_a_wheel(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(role_files, "_PACKAGE", tmp_path / "actas")
     assert role_files.read("vault", "app.hcl", app="web") == expected
     assert "{app}" not in expected
+
+
+@pytest.fixture
+def examine(house: Installation, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, list[str]]]:
+    """What `actas doctor` says to a role: exit status and lines."""
+    app = typer.Typer()
+    app.command()(doctor.doctor)
+
+    def run(role: str) -> tuple[int, list[str]]:
+        with monkeypatch.context() as patch:
+            for name, value in house.env(role).items():
+                patch.setenv(name, value)
+            result = CliRunner().invoke(app)
+        return result.exit_code, result.output.splitlines()
+
+    return run
+
+
+def test_the_doctor_finds_all_in_order_after_an_installation(examine: Callable[[str], tuple[int, list[str]]]) -> None:
+    names = ("settings", "vault", "mongodb", "indexes", "providers")
+    assert examine("operator") == (0, [f"ok    {name}" for name in names])
+
+
+@pytest.mark.parametrize("role", ["worker", "scheduler", "app-web"])
+def test_the_doctor_says_that_a_role_may_not_look_at_indexes_and_calls_that_no_fault(
+    examine: Callable[[str], tuple[int, list[str]]], role: str
+) -> None:
+    status, lines = examine(role)
+    assert status == 0
+    assert "-     indexes: this role may not list them; the operator's may" in lines
+
+
+def test_the_doctor_names_indexes_that_are_missing_or_others(
+    house_to_break: Installation, examine: Callable[[str], tuple[int, list[str]]]
+) -> None:
+    with house_to_break.mongo() as database:
+        database.jobs.drop_index("status_1_next_at_1")
+        database.jobs.create_index("status")  # what only begins like one of ours is not it
+        database.connects.drop_index("expires_at_1")
+        database.connects.create_index("expires_at", expireAfterSeconds=999)
+        database.grants.drop_index("app_1_provider_1_account_1")
+        database.grants.create_index(["app", "provider", "account"])
+        database.blacklist.drop()
+        try:
+            status, lines = examine("operator")
+        finally:
+            database.jobs.drop_index("status_1")
+            database.connects.drop_index("expires_at_1")
+            database.grants.drop_index("app_1_provider_1_account_1")
+    assert status == 1
+    (wrong,) = [line for line in lines if not line.startswith("ok ")]
+    assert wrong == (
+        "wrong indexes: the index (status, next_at) of jobs is missing,"
+        " the index (app, provider, account) of grants has other options,"
+        " the index (expires_at) of blacklist is missing,"
+        " the index (expires_at) of connects has other options; run `actas init`"
+    )
+
+
+def test_the_doctor_says_that_mongodb_is_away_and_looks_at_the_rest(
+    house: Installation, examine: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = house.env("operator") | {"ACTAS_MONGODB_URL": f"mongodb://u:CANARY@127.0.0.1:{nowhere()}/actas"}
+    monkeypatch.setattr(house, "env", lambda _: away)
+    status, lines = examine("operator")
+    assert status == 1
+    assert lines[2].startswith("wrong mongodb: MongoDB does not answer")
+    assert lines[-1] == "ok    providers"
+    assert "CANARY" not in str(lines)
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
+from pymongo.errors import WriteError
 
 from actas import Job, JobStatus
 from actas.blacklist import LEEWAY
@@ -22,6 +24,7 @@ from actas.stores.jobs import Jobs
 from scheduler.dispatch import QUEUE_BOUND, dispatch
 from scheduler.purge import purge_blacklist
 from scheduler.rescue import LOST_AFTER, rescue
+from scheduler.revoke import revoke
 from scheduler.room import Queue, Room
 from tests.support import settings_from
 
@@ -50,8 +53,9 @@ class Ticks:
     def __init__(self, database) -> None:
         self.now = utc_now()
         self.sent: list[str] = []
+        self.asked: list[str] = []
         self.waiting = 0
-        queue = Queue(self._send, lambda _: None, lambda: self.waiting)
+        queue = Queue(self._send, self.asked.extend, lambda _: self.waiting)
         self.room = Room(Jobs(database), Grants(database), Blacklist(database), queue, lambda: self.now)
 
     def _send(self, jobs) -> None:
@@ -166,6 +170,59 @@ def test_a_parked_job_expires_at_its_deadline(ticks, jobs, status, documents):
     ticks.now = parked.deadline
     assert rescue(ticks.room)["parked_expired"] == 1
     assert status(parked) is JobStatus.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"jws": None},
+        {"run_at": "2027-01-01"},
+        {"user": {"$ne": ""}},
+        {"status": "done"},
+        {"history": "none"},
+        {"payload": "text"},
+        {"error": {"code": 1}},
+    ],
+    ids=str,
+)
+def test_no_app_can_leave_a_job_that_stops_the_ticks(app, ticks, jobs, wrong):
+    """MongoDB refuses it: one job that could not be read, or moved, would hold up all that are due with it."""
+    with pytest.raises(WriteError, match="Document failed validation"):
+        app["jobs"].insert_one(job(ticks.now, ticks.now).to_doc() | wrong)
+    with pytest.raises(WriteError, match="Document failed validation"):
+        app["jobs"].update_one({"_id": jobs[0].id}, {"$set": wrong})
+    for field in ("jws", "run_at", "next_at", "deadline", "user"):
+        with pytest.raises(WriteError, match="Document failed validation"):
+            app["jobs"].update_one({"_id": jobs[0].id}, {"$unset": {field: ""}})
+
+
+def test_a_time_that_python_does_not_have_stops_no_tick(app, ticks, jobs):
+    app["jobs"].update_one({"_id": jobs[0].id}, {"$set": {"run_at": DatetimeMS(2**60), "deadline": DatetimeMS(2**60)}})
+    assert dispatch(ticks.room) == {"sent": 30}
+
+
+def test_a_job_that_was_parked_while_its_user_connected_again_goes_on(ticks, jobs, status, documents):
+    """Connecting resumes parked jobs, but it may die before it has, or a worker may park one just after it did."""
+    parked, waiting = jobs[:2]
+    documents["jobs"].update_one({"_id": parked.id}, {"$set": {"status": "parked", "grant": "works"}})
+    documents["jobs"].update_one({"_id": waiting.id}, {"$set": {"status": "parked", "grant": "does-not"}})
+    statuses = {"works": "active", "does-not": "reauthorization_required"}
+    documents["grants"].insert_many(
+        [{"_id": id_, "account": id_, "status": status_} for id_, status_ in statuses.items()]
+    )
+    ticks.now = parked.deadline  # late, but it is not said that its user did not come back
+    assert rescue(ticks.room) == {"running": 0, "queued": 0, "resumed": 1, "parked_expired": 0}
+    assert (status(parked), status(waiting)) == (JobStatus.SCHEDULED, JobStatus.PARKED)
+
+
+def test_revocations_are_asked_for_again_only_when_the_workers_have_taken_up_the_last_ones(ticks, documents):
+    documents["grants"].insert_one({"_id": "g", "account": "g", "status": "revoking"})
+    assert revoke(ticks.room) == {"asked": 1}
+    ticks.waiting = 1  # no worker is there: one more message each second would fill the broker
+    assert revoke(ticks.room) == {"asked": 0}
+    ticks.waiting = 0
+    assert revoke(ticks.room) == {"asked": 1}
+    assert ticks.asked == ["g", "g"]
 
 
 @pytest.mark.parametrize("late", [timedelta(0), LEEWAY, LEEWAY + timedelta(milliseconds=1)])

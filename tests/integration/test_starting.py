@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
+from pydantic import SecretStr
 from pymongo import MongoClient
 
 from actas import Client
+from actas.celery_config import celery_config
 from actas.embedded import binaries, child
 from actas.embedded.stack import Stack
 from actas.errors import SettingsError, VaultDenied, VaultUnavailable
-from tests.support import settings_from
+from actas.installing.addresses import password_in
+from tests.support import eventually, settings_from
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,13 +29,33 @@ COMMANDS = {
 }
 
 
-def start(stack: Stack, name: str, change: dict[str, str], arguments: list[str] | None = None) -> str:
+#: The same as ``python -m celery``, where something goes wrong that nobody thought of; its text may hold anything.
+BROKEN = """
+import sys
+from celery.__main__ import main
+from {role} import room
+
+def fail(*_, **__):
+    raise LookupError("canary")
+
+room.Room.open = fail
+sys.exit(main())
+"""
+
+
+def start(
+    stack: Stack,
+    name: str,
+    change: dict[str, str],
+    arguments: list[str] | None = None,
+    program: tuple[str, str] = ("-m", "celery"),
+) -> str:
     """Start a process that is expected to give up at once; its output, when it has."""
     role, command = COMMANDS[name]
     env = child.plain_environment() | stack.role_env(role) | {"ACTAS_ENV": "development"} | change
     env = {key: value for key, value in env.items() if value != "(unset)"} | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
-        [sys.executable, "-m", "celery", *(arguments or command), "--hostname=refused@test"],
+        [sys.executable, *program, *(arguments or command), "--hostname=refused@test"],
         env=env,
         capture_output=True,
         text=True,
@@ -74,6 +98,52 @@ def test_a_mongodb_without_a_replica_set_is_refused(stack, lone_mongod, name):
     (line,) = lines_of_ours(start(stack, name, {"ACTAS_MONGODB_URL": lone_mongod}))
     assert "not a replica set" in line
     assert "rs.initiate" in line
+
+
+@pytest.mark.parametrize("file", ["/nowhere/ca.pem", __file__])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_for_mongodbs_tls_that_is_none_is_said(stack, name, file):
+    url = stack.role_env(COMMANDS[name][0])["ACTAS_MONGODB_URL"]
+    output = start(stack, name, {"ACTAS_MONGODB_URL": f"{url}&tls=true&tlsCAFile={file}"})
+    (line,) = lines_of_ours(output)
+    assert "ACTAS_MONGODB_URL" in line
+    assert "tlsCAFile" in line
+    assert password_in(SecretStr(url)).get_secret_value() not in output
+
+
+@pytest.mark.parametrize("file", ["/nowhere/ca.pem", __file__])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_for_vaults_tls_that_is_none_is_said(stack, name, file):
+    vault = {"ACTAS_VAULT_ADDR": "https://127.0.0.1:1", "ACTAS_VAULT_CA_FILE": file}
+    (line,) = lines_of_ours(start(stack, name, vault))
+    assert line.startswith("actas: ACTAS_VAULT_CA_FILE: ")
+
+
+@pytest.mark.parametrize("password", ["canary/ss", "12/canary", "can[ary"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_redis_address_that_its_password_breaks_apart_is_said_and_not_shown(stack, name, password):
+    address = stack.servers.valkey.address
+    output = start(stack, name, {"ACTAS_REDIS_URL": f"redis://actas-{name}:{password}@{address}/0"})
+    (line,) = lines_of_ours(output)
+    assert line.startswith("actas: ACTAS_REDIS_URL: ")
+    assert "canary" not in output
+    assert "[ary" not in output
+
+
+def test_a_redis_option_that_is_none_is_said_where_only_the_gates_have_it(stack):
+    url = stack.role_env("worker")["ACTAS_REDIS_URL"]
+    output = start(stack, "worker", {"ACTAS_BROKER_URL": url, "ACTAS_REDIS_URL": f"{url}?canary=1"})
+    (line,) = lines_of_ours(output)
+    assert "ACTAS_REDIS_URL" in line
+    assert password_in(SecretStr(url)).get_secret_value() not in output
+    assert "canary" not in output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_nobody_thought_of_is_said_by_its_kind_alone(stack, name):
+    output = start(stack, name, {}, program=("-c", BROKEN.format(role=name)))
+    assert lines_of_ours(output) == ["actas: unexpected LookupError while starting"]
+    assert "canary" not in output
 
 
 def test_a_pool_that_forks_is_refused(stack):
@@ -134,3 +204,23 @@ def test_a_client_with_a_wrong_secret_says_so(stack, user):
 def test_a_client_without_an_app_name_is_refused_at_once(app_settings):
     with pytest.raises(SettingsError, match="ACTAS_APP"):
         Client(app_settings.model_copy(update={"app": None}))
+
+
+# --- and one that runs is not stopped by whoever may only look ---
+
+
+def test_a_command_that_stops_or_steers_is_not_heard(stack):
+    """By Flower's user, who may publish on the channel of these commands, as all who hold its credentials may."""
+    broker = SecretStr(stack.role_env("flower")["ACTAS_BROKER_URL"])
+    with Celery("looking-on", set_as_current=False) as looking_on:
+        looking_on.conf.update(celery_config(broker))
+        everybody = {node for answer in looking_on.control.ping(timeout=5) for node in answer}
+        assert len([node for node in everybody if not node.startswith("celerybeat")]) == 3  # two workers, a scheduler
+        for command in ("shutdown", "pool_shrink", "cancel_consumer", "rate_limit"):
+            looking_on.control.broadcast(command, arguments={"queue": "actas.act", "n": 64})
+        # Heard in the order they were sent: who answers now has got the others, too.
+        again = eventually(
+            lambda: {node for answer in looking_on.control.ping(timeout=5) for node in answer} >= everybody
+        )
+        assert again
+    assert all(process.alive for process in stack.processes.values())

@@ -13,7 +13,7 @@ from pydantic import SecretBytes
 from actas.envelope import Purpose, new_data_key
 from actas.errors import EnvelopeError, NotFound, VaultDenied
 from actas.records import DataKey
-from actas.vault.room import BATCH, VaultRoom, key_version
+from actas.vault.room import BATCH, KV, VaultRoom, key_version
 from tests.support import settings_from
 from worker.keys import DataKeys
 
@@ -110,6 +110,39 @@ def test_a_renewal_that_shrinks_the_lease_is_followed_by_a_new_sign_in(worker, c
 def test_missing_client_credentials_are_named_with_their_place(rooms):
     with pytest.raises(NotFound, match="kv/actas/demo/nowhere"):
         rooms["app-demo"].client_credentials("demo", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("stored", "field"),
+    [
+        ({"clientid": "canary"}, "client_id"),
+        ({"client_id": 4711, "client_secret": "canary"}, "client_id"),
+        ({"client_id": "", "client_secret": "canary"}, "client_id"),
+        ({"client_id": None, "client_secret": "canary"}, "client_id"),
+        ({"client_id": ["canary"]}, "client_id"),
+        ({"client_id": "canary", "client_secret": 4711}, "client_secret"),
+        ({"client_id": "canary", "client_secret": False}, "client_secret"),
+        ({"client_id": "canary", "client_secret": {"canary": "canary"}}, "client_secret"),
+    ],
+)
+def test_client_credentials_stored_in_another_form_are_missing_and_the_field_is_named(rooms, stack, stored, field):
+    store(stack, stored)
+    with pytest.raises(NotFound, match=f"kv/actas/demo/mistyped.*{field} ") as missing:
+        rooms["worker"].client_credentials("demo", "mistyped")
+    assert "canary" not in str(missing.value)
+    assert "4711" not in str(missing.value)
+
+
+@pytest.mark.parametrize("public", [{}, {"client_secret": None}, {"client_secret": ""}])
+def test_a_client_without_a_secret_is_a_public_one(rooms, stack, public):
+    store(stack, {"client_id": "c"} | public)
+    assert rooms["worker"].client_credentials("demo", "mistyped").client_secret is None
+
+
+def store(stack, entry) -> None:
+    """By an operator's hand, as documented: whatever may come of that."""
+    root = hvac.Client(url=stack.servers.bao.url, token=stack.servers.bao.token.get_secret_value())
+    root.secrets.kv.v2.create_or_update_secret("actas/demo/mistyped", entry, mount_point=KV)
 
 
 def test_a_signing_key_nobody_has_is_no_error_and_has_no_versions(rooms):

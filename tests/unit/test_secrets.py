@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pydantic import SecretBytes, SecretStr
+from pydantic import SecretBytes, SecretStr, ValidationError
 
 from actas.connecting import Connected, ConnectRequest
 from actas.envelope import Envelope, Purpose, encrypt, new_data_key
@@ -170,6 +170,29 @@ def test_a_carrier_of_secrets_does_not_show_them(carrier, way):
 def test_a_model_dumped_as_json_does_not_show_its_secrets(carrier):
     assert "canary" not in CARRIERS[carrier]().model_dump_json()
     assert "canary" not in str(CARRIERS[carrier]().model_dump())
+
+
+REFUSED: dict[str, Callable[[], Any]] = {
+    "settings": lambda: Settings(mongodb_url=f"http://u:{CANARY}@h", vault_addr=CANARY, vault_secret_id=[CANARY]),
+    "settings that lack something": lambda: Settings(mongodb_url=URL, vault_addr="http://h", vault_secret_id=CANARY),
+    "settings with a name nobody knows": lambda: Settings(mongodb_urls=URL),
+    "settings with bad clients": lambda: Settings(clients={"shop/x": {"client_secret": CANARY, "secret": CANARY}}),
+    "a plain Vault token": lambda: Settings(mongodb_url=URL, vault_addr="http://h", vault_token=CANARY),
+    "broker settings": lambda: BrokerSettings(redis_url=f"redis://u:{CANARY}/ss@h", broker_url=[CANARY]),
+    "client credentials": lambda: ClientCredentials(client_id=[CANARY], client_secret={"secret": CANARY}),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_the_error_of_bad_settings_does_not_show_them(kind):
+    with pytest.raises(ValidationError) as refusal:
+        REFUSED[kind]()
+    error = refusal.value
+    assert "canary" in repr(error.errors())  # or this could not fail
+    for shown in (str(error), repr(error), "".join(traceback.format_exception(error))):
+        assert "canary" not in shown
+    # All that ours ever print of errors(): settings._without_values.
+    assert "canary" not in repr(error.errors(include_input=False, include_url=False, include_context=False))
 
 
 @pytest.mark.parametrize(

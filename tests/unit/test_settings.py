@@ -8,9 +8,11 @@ import traceback
 import pytest
 from pydantic import SecretStr
 
+from actas.clock import utc_now
 from actas.errors import SettingsError
 from actas.settings import LEASE_MARGIN_SECONDS, BrokerSettings, Settings
 from actas.stores.database import connect
+from worker.gates import Gates
 
 CANARY = "canary-secret"
 
@@ -23,6 +25,9 @@ ENOUGH = {
 
 
 LEASES = ("JOB_LEASE", "EXCHANGE_LEASE", "EXCHANGE_BUDGET", "HTTP_TIMEOUT")
+
+#: Passwords that break an address apart at another place than meant.
+UNQUOTED = ("canary/ss", "12/canary", "canary?ss", "12?canary", "canary#ss", "12#canary", "can[ary", "12;canary")
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +127,12 @@ def test_an_unknown_name_is_refused_with_the_nearest_valid_one(env, monkeypatch,
         ("REDIS_URL", "canary:6379"),
         ("REDIS_URL", "http://canary"),
         ("REDIS_URL", "sentinel://canary"),  # a broker may be that; what keeps the gates may not
+        *(("REDIS_URL", f"redis://u:{password}@h") for password in UNQUOTED),
+        *(("BROKER_URL", f"amqp://u:{password}@h/v") for password in UNQUOTED),
+        ("BROKER_URL", "sentinel://h:1;sentinel://u:canary/ss@h:2"),
+        ("VAULT_CA_FILE", "/nowhere/canary.pem"),
+        ("VAULT_CA_FILE", "/"),
+        ("VAULT_CA_FILE", __file__),  # is there, and is no certificate
     ],
 )  # fmt: skip
 def test_a_bad_value_stops_the_start_is_named_and_not_shown(env, name, value):
@@ -150,10 +161,30 @@ def test_clients_are_read_from_json(env):
         "mongodb://u:canary@",
         "mongodb://u:can%ary@h/d",
         "mongodb://u:canary@h:x/d",
+        "mongodb://u:canary@h/d?tls=true&tlsCAFile=/nowhere/canary.pem",
+        "mongodb://u:canary@h/d?tls=true&tlsCAFile=/",
+        f"mongodb://u:canary@h/d?tls=true&tlsCAFile={__file__}",
+        "mongodb://u:canary@h/d?tls=true&tlsCertificateKeyFile=/nowhere/canary.pem",
+        f"mongodb://u:canary@h/d?tls=true&tlsCertificateKeyFile={__file__}",
     ],
 )
 def test_an_address_of_mongodb_that_is_none_is_refused_without_showing_it(url):
     assert "ACTAS_MONGODB_URL" in refusal(lambda: connect(SecretStr(url)))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:canary/ss@h",
+        "redis://u:can[ary@h",
+        "redis://u:canary@h?db=canary",
+        "redis://u:canary@h?canary=1",
+        "rediss://u:canary@h?ssl_cert_reqs=canary",
+        "http://canary",
+    ],
+)
+def test_an_address_of_redis_that_is_none_is_refused_without_showing_it(url):
+    assert "ACTAS_REDIS_URL is not a Redis address" in refusal(lambda: Gates(SecretStr(url), utc_now))
 
 
 # --- Vault ---
@@ -228,6 +259,29 @@ def test_flower_needs_a_broker_and_nothing_else(monkeypatch, redis, broker, used
         if value is not None:
             monkeypatch.setenv(f"ACTAS_{name}_URL", value)
     assert BrokerSettings.from_env().broker.get_secret_value() == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:p@ss@h:6379/0",
+        "redis://u:p%2Fss%40@[::1]:6379/0?health_check_interval=5",
+        "rediss://:pass@h",
+        "unix://u@/run/redis.sock?db=1",
+        "unix:///run/u@h.sock",
+    ],
+)
+def test_an_address_that_can_be_taken_apart_is_taken_as_it_stands(monkeypatch, url):
+    monkeypatch.setenv("ACTAS_REDIS_URL", url)
+    assert BrokerSettings.from_env().broker.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://u:p%2Fss@h:5672/%2Fv", "sentinel://h1:1;sentinel://h2:2", "sentinel://h1:1;h2:2", "memory://"]
+)
+def test_so_is_one_of_a_broker_that_is_not_redis(monkeypatch, url):
+    monkeypatch.setenv("ACTAS_BROKER_URL", url)
+    assert BrokerSettings.from_env().broker.get_secret_value() == url
 
 
 def test_without_a_broker_it_is_said_which_name_is_missing():

@@ -11,13 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import SecretStr
 
 from actas import Settings
-from actas.errors import VaultDenied, VaultUnavailable
+from actas.errors import SettingsError, VaultDenied, VaultUnavailable
+from actas.vault import installing
+from actas.vault.installing import VaultInstaller
 from actas.vault.room import VaultRoom
 
 
@@ -68,18 +72,20 @@ def address(certificate: Path) -> Iterator[str]:
         thread.join()
 
 
-def ask(address: str, **settings: object) -> None:
-    room = VaultRoom(
-        Settings.model_validate(
-            {
-                "mongodb_url": "mongodb://localhost/actas",
-                "vault_addr": address,
-                "vault_role_id": "role",
-                "vault_secret_id": "canary",
-                **settings,
-            }
-        )
+def settings_for(address: str, **more: object) -> Settings:
+    return Settings.model_validate(
+        {
+            "mongodb_url": "mongodb://localhost/actas",
+            "vault_addr": address,
+            "vault_role_id": "role",
+            "vault_secret_id": "canary",
+            **more,
+        }
     )
+
+
+def ask(settings: Settings) -> None:
+    room = VaultRoom(settings)
     try:
         room.sign("demo", [b"x"], version=1)
     finally:
@@ -88,9 +94,67 @@ def ask(address: str, **settings: object) -> None:
 
 def test_an_authority_nobody_named_is_not_believed(address):
     with pytest.raises(VaultUnavailable, match="SSLError"):
-        ask(address)
+        ask(settings_for(address))
 
 
 def test_an_authority_named_by_the_settings_is_believed(address, certificate):
     with pytest.raises(VaultDenied):  # reached, and refused: that is Vault's word
-        ask(address, vault_ca_file=certificate / "authority.pem")
+        ask(settings_for(address, vault_ca_file=certificate / "authority.pem"))
+
+
+def test_an_authority_that_is_gone_again_is_an_outage(address, certificate):
+    """requests says so with a plain OSError, for each call anew."""
+    file = certificate / "authority.pem"
+    settings = settings_for(address, vault_ca_file=file)
+    file.unlink()
+    with pytest.raises(VaultUnavailable, match="OSError"):
+        ask(settings)
+
+
+@pytest.mark.parametrize("file", ["nowhere.pem", ".", "not-one.pem"])
+def test_the_installer_refuses_an_authority_that_is_none(address, tmp_path, monkeypatch, file):
+    (tmp_path / "not-one.pem").write_text("canary")
+    monkeypatch.setenv("VAULT_CACERT", str(tmp_path / file))
+    with pytest.raises(SettingsError, match="VAULT_CACERT"):
+        VaultInstaller(address, SecretStr("canary"))
+
+
+def test_for_the_installer_too_an_authority_that_is_gone_again_is_an_outage(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAULT_CACERT", str(tmp_path / "nowhere.pem"))
+    monkeypatch.setattr(installing, "holds_certificates", lambda _: True)
+    with pytest.raises(VaultUnavailable, match="OSError"):
+        VaultInstaller(address, SecretStr("canary"))
+
+
+def test_a_plain_error_of_a_library_is_an_outage_without_its_text(address, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("canary")
+
+    monkeypatch.setattr(requests.Session, "request", fail)
+    for go in (lambda: ask(settings_for(address)), lambda: VaultInstaller(address, SecretStr("canary"))):
+        with pytest.raises(VaultUnavailable, match="ValueError") as outage:
+            go()
+        assert "canary" not in str(outage.value)
+
+
+# --- what is sent along ---
+
+
+@pytest.fixture
+def anothers_token(tmp_path, monkeypatch):
+    """Where vault's own console, and hvac, look for a token: nothing that is ours."""
+    (tmp_path / ".vault-token").write_text("canary")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VAULT_TOKEN", "canary")
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", ["VAULT_TOKEN", "none"])
+def test_a_token_that_lies_about_is_not_sent_with_the_sign_in(peer, anothers_token, name):
+    if name == "none":
+        anothers_token.delenv("VAULT_TOKEN")
+    vault = peer(403, b"{}")
+    with pytest.raises(VaultDenied):
+        ask(settings_for(vault.url))
+    assert b'"secret_id"' in vault.body
+    assert "x-vault-token" not in vault.headers

@@ -1,0 +1,93 @@
+"""Revoking a disconnected grant: nothing is shredded that could still be revoked at the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from actas import Client, GrantStatus
+from actas.embedded.stack import Stack
+from actas.sandbox.remote import SandboxControl
+from tests.support import family, settings_from
+from worker.chores import revoke_grant
+from worker.room import Room
+
+
+@pytest.fixture
+def grants(stack: Stack) -> Iterator[Any]:
+    """The collection, with an administrator's powers; nobody asks the stack's own workers to revoke meanwhile."""
+    stack.processes["scheduler"].pause()
+    try:
+        with MongoClient(stack.servers.mongod.url.get_secret_value()) as admin:
+            yield admin["actas"]["grants"]
+    finally:
+        stack.processes["scheduler"].resume()
+
+
+@pytest.fixture
+def room(stack: Stack) -> Iterator[Room]:
+    room = Room.open(settings_from(stack.role_env("worker")))
+    yield room
+    room.close()
+
+
+@pytest.fixture
+def disconnected(client: Client, connect: Callable[[str], Any], grants: Any, user: str) -> str:
+    grant = connect(user)
+    client.disconnect(user=user, provider="x")
+    return str(grant.id)
+
+
+def let_the_lease_end(grants: Any, grant: str) -> None:
+    assert grants.update_one({"_id": grant}, {"$unset": {"exchange_lease": ""}}).modified_count == 1
+
+
+def test_while_the_apps_own_credentials_are_refused_the_token_is_kept_for_later(
+    sandbox: SandboxControl, room, grants, disconnected, client, user
+):
+    sandbox.misbehave("revoke", "status", status=401, body={"error": "invalid_client"}, account=user)
+    assert revoke_grant(disconnected, room) is False
+    assert client.grants(user=user)[0].status is GrantStatus.REVOKING
+    assert family(sandbox, user)["alive"]
+    sandbox.behave()
+    assert revoke_grant(disconnected, room) is False, "not at once again: the lease is the pause"
+    let_the_lease_end(grants, disconnected)
+    assert revoke_grant(disconnected, room) is True
+    assert client.grants(user=user)[0].status is GrantStatus.REVOKED
+    assert not family(sandbox, user)["alive"]
+
+
+def test_a_token_written_by_a_later_release_is_left_to_a_worker_of_that_release(
+    sandbox, room, grants, disconnected, client, user
+):
+    grants.update_one({"_id": disconnected}, {"$set": {"refresh_token.v": 2}})
+    assert revoke_grant(disconnected, room) is False
+    assert client.grants(user=user)[0].status is GrantStatus.REVOKING
+    grants.update_one({"_id": disconnected}, {"$set": {"refresh_token.v": 1}})
+    let_the_lease_end(grants, disconnected)
+    assert revoke_grant(disconnected, room) is True
+    assert not family(sandbox, user)["alive"]
+
+
+@pytest.mark.parametrize(
+    ("how", "fault"),
+    [("status", {"status": 503, "body": {}}), ("status", {"status": 429, "body": {}}), ("drop_after", {})],
+    ids=["503", "429", "revoked, and the answer is lost"],
+)
+def test_a_provider_in_trouble_is_asked_again(sandbox, room, grants, disconnected, client, user, how, fault):
+    sandbox.misbehave("revoke", how, times=1, account=user, **fault)
+    assert revoke_grant(disconnected, room) is False
+    let_the_lease_end(grants, disconnected)
+    assert revoke_grant(disconnected, room) is True
+    assert client.grants(user=user)[0].status is GrantStatus.REVOKED
+    assert not family(sandbox, user)["alive"]
+
+
+def test_what_nobody_can_read_any_more_is_shredded(room, grants, disconnected, client, user):
+    grants.update_one({"_id": disconnected}, {"$set": {"refresh_token.ciphertext": b"damaged"}})
+    assert revoke_grant(disconnected, room) is True
+    assert client.grants(user=user)[0].status is GrantStatus.REVOKED
+    assert not {"refresh_token", "access_token", "data_key"} & grants.find_one({"_id": disconnected}).keys()
