@@ -299,13 +299,23 @@ CREDENTIALS_FIRST = {"": write("kv/data/actas/gone/x", data={"client_id": "id"})
 COLLECTIONS = ("jobs", "grants", "effects", "blacklist", "connects", "outbox")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
+SERIAL = itertools.count()
+
+
+def document() -> dict[str, Any]:
+    """A document that every collection takes: a job, with what the others' indexes want."""
+    names = ("jws", "app", "user", "grant", "provider", "action")
+    times = ("run_at", "deadline", "next_at", "created_at", "expires_at")
+    job = dict.fromkeys(names, "x") | dict.fromkeys(times, NOW) | {"payload": {}, "rev": 0, "status": "cancelled"}
+    return job | {"_id": f"job-{next(SERIAL)}", "account": next(SERIAL)}
+
+
 DATA_VERBS: dict[str, Callable[[Any], Any]] = {
     "find": lambda collection: list(collection.find({"_id": "none"})),
-    "insert": lambda collection: collection.insert_one({"account": next(SERIAL), "expires_at": NOW}),
+    "insert": lambda collection: collection.insert_one(document()),
     "update": lambda collection: collection.update_one({"_id": "none"}, {"$set": {"x": 1}}),
     "remove": lambda collection: collection.delete_one({"_id": "none"}),
 }
-SERIAL = itertools.count()
 
 ALL = "find insert update remove"
 MONGO_ALLOWED = {
@@ -323,6 +333,7 @@ MONGO_ALLOWED = {
 #: What changes the house and not its contents: for the installer alone.
 HOUSE_VERBS: dict[str, Callable[[Any], Any]] = {
     "index": lambda db: db.jobs.create_index("x"),
+    "let jobs have any shape": lambda db: db.command("collMod", "jobs", validator={}),
     "drop an index": lambda db: db.jobs.drop_index("status_1_next_at_1"),
     "drop a collection": lambda db: db.blacklist.drop(),
     "make a collection": lambda db: db.create_collection("mine"),
@@ -381,6 +392,19 @@ def test_mongodb_lets_no_role_change_the_house(
     with pytest.raises(OperationFailure) as denial:
         HOUSE_VERBS[verb](mongo_of[role].get_default_database())
     assert denial.value.code == UNAUTHORIZED
+
+
+@pytest.mark.parametrize("role", MONGO_ALLOWED)
+def test_no_role_can_leave_a_job_in_another_shape_than_jobs_have(
+    mongo_of: dict[str, MongoClient[dict[str, Any]]], role: str
+) -> None:
+    jobs = mongo_of[role].get_default_database().jobs
+    with pytest.raises(OperationFailure) as denial:
+        jobs.insert_one(document() | {"history": "none"}, bypass_document_validation=True)
+    assert denial.value.code == UNAUTHORIZED
+    if "insert" in MONGO_ALLOWED[role]["jobs"].split():
+        with pytest.raises(OperationFailure, match="Document failed validation"):
+            jobs.insert_one(document() | {"history": "none"})
 
 
 def test_the_worker_reads_grant_and_blacklist_at_once(mongo_of: dict[str, MongoClient[dict[str, Any]]]) -> None:
