@@ -18,7 +18,7 @@ import requests
 from pydantic import SecretBytes, SecretStr
 from requests.adapters import HTTPAdapter
 
-from actas.errors import ActasError, EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
+from actas.errors import EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.settings import ClientCredentials, Settings
 
 TRANSIT, KV, APPROLE = "transit", "kv", "approle"
@@ -221,6 +221,8 @@ class VaultRoom:
         seen = self._sign_ins
         try:
             return _translated(lambda: call(self._client))
+        except _Malformed:
+            raise
         except VaultDenied:
             if self._settings.vault_token is not None:
                 raise
@@ -249,7 +251,7 @@ class VaultRoom:
         login = self._client.auth.approle.login
         try:
             reply = _translated(lambda: login(role, secret.get_secret_value(), use_token=False, mount_point=APPROLE))
-        except (VaultDenied, _Malformed):
+        except VaultDenied:
             raise VaultDenied("the AppRole's role id or secret id is wrong or was withdrawn") from None
         self._client.token = reply["auth"]["client_token"]
         self._lease = float(reply["auth"]["lease_duration"])
@@ -257,14 +259,14 @@ class VaultRoom:
         self._sign_ins += 1
 
 
-class _Malformed(ActasError):
-    """Vault answered 400: what was sent is damaged, or bound to something else."""
+class _Malformed(VaultDenied):
+    """Vault refused what was asked (400): it is damaged, or does not fit the key."""
 
 
 def _translated(call: Callable[[], T]) -> T:
     """Let only errors out whose text we wrote: hvac's repeat what was sent, and requests' leak unwrapped."""
     try:
-        return call()
+        reply = call()
     except hvac.exceptions.Forbidden:
         raise VaultDenied from None
     except hvac.exceptions.InvalidPath:
@@ -274,6 +276,9 @@ def _translated(call: Callable[[], T]) -> T:
     # requests' own errors are OSErrors; but it also raises plain ones, and urllib3's are ValueErrors
     except (hvac.exceptions.VaultError, OSError, ValueError) as error:
         raise VaultUnavailable(f"Vault is unreachable, sealed or in trouble ({type(error).__name__})") from None
+    if isinstance(reply, requests.Response):  # so hvac returns what it cannot read
+        raise VaultUnavailable(f"what answers for Vault is not Vault (HTTP {reply.status_code})")
+    return reply
 
 
 def _b64(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Vault behind TLS: a certificate is believed only if somebody we know vouches for it."""
+"""Vault over HTTP: whose certificate is believed, what is sent along, and what is made of odd answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -158,3 +159,29 @@ def test_a_token_that_lies_about_is_not_sent_with_the_sign_in(peer, anothers_tok
         ask(settings_for(vault.url))
     assert b'"secret_id"' in vault.body
     assert "x-vault-token" not in vault.headers
+
+
+# --- what is made of odd answers ---
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "says"),
+    [
+        (200, b"<h1>Welcome</h1>", VaultUnavailable, "not Vault"),  # a proxy's page
+        (204, b"", VaultUnavailable, "not Vault"),
+        (
+            400,
+            b'{"errors": ["canary"]}',
+            VaultDenied,
+            "refused what was asked",
+        ),  # a key that does not fit: it must be mended
+        (302, b"", VaultUnavailable, "not Vault"),
+        (503, b'{"errors": ["canary"]}', VaultUnavailable, "sealed"),
+    ],
+)
+def test_an_odd_answer_is_an_outage_or_a_refusal_and_its_text_is_not_shown(peer, status, body, error, says):
+    vault = peer(status, body)
+    settings = settings_for(vault.url, vault_token=SecretStr("t"), env="development")
+    with closing(VaultRoom(settings)) as room, pytest.raises(error, match=says) as caught:
+        room.sign("blog", [b"x"], version=1)
+    assert "canary" not in repr(caught.value)
