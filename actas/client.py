@@ -99,7 +99,7 @@ class Client:
     def _renew(self) -> None:
         """No connections, and a lock that nobody holds."""
         self._lock = threading.Lock()
-        self._rooms: tuple[int, _Rooms] | None = None
+        self._rooms: _Rooms | None = None
 
     @classmethod
     def from_env(cls) -> Client:
@@ -113,8 +113,8 @@ class Client:
     def close(self) -> None:
         """Close the connections; the next call opens new ones. Long-lived apps need not."""
         with self._lock:
-            if self._rooms is not None and self._rooms[0] == os.getpid():
-                self._rooms[1].close()
+            if self._rooms is not None:
+                self._rooms.close()
             self._rooms = None
 
     def __enter__(self) -> Self:
@@ -334,9 +334,9 @@ class Client:
     def _room(self) -> _Rooms:
         """This process's connections: opened on first use, and anew after a fork, where the parent's are of no use."""
         with self._lock:
-            if self._rooms is None or self._rooms[0] != os.getpid():
-                self._rooms = (os.getpid(), _Rooms.open(self._settings))
-            return self._rooms[1]
+            if self._rooms is None:
+                self._rooms = _Rooms.open(self._settings)
+            return self._rooms
 
     def _provider(self, name: str) -> Provider:
         check_text("provider", name, "the name of a provider")
@@ -426,8 +426,9 @@ class Client:
             if there is None or there.request_digest != job.request_digest:
                 # Another process was faster with this key. The app will mend the batch and send all of it again.
                 added = [job.id for job in jobs if job.id not in known]
-                self._stop({"_id": {"$in": added}}, code="cancelled", message="its batch was refused", free_keys=True)
-                raise _conflict(job.idempotency_key)
+                query = {"_id": {"$in": added}}
+                stopped, _ = self._stop(query, code="cancelled", message="its batch was refused", free_keys=True)
+                raise _conflict(job.idempotency_key, begun=len(added) - stopped)
             result.append(there)
         return result
 
@@ -478,8 +479,9 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _conflict(key: str | None) -> IdempotencyConflict:
-    return IdempotencyConflict(f"idempotency key {key!r} belongs to a job with other content")
+def _conflict(key: str | None, *, begun: int = 0) -> IdempotencyConflict:
+    kept = f"; {begun} others of this batch had begun already, and are not undone" if begun else ""
+    return IdempotencyConflict(f"idempotency key {key!r} belongs to a job with other content{kept}")
 
 
 def _choose(grants: Sequence[Grant]) -> Grant:

@@ -42,7 +42,8 @@ def _parts_are_clear(url: SecretStr) -> SecretStr:
         try:
             parts = urlsplit(one)
             _ = parts.port  # raises where that is no number
-            clear = "@" not in parts.path + parts.query + parts.fragment or ":///" in one  # a path and no host
+            no_host = one.partition("://")[2].startswith("/")
+            clear = no_host or "@" not in parts.path + parts.query + parts.fragment
         except ValueError:
             clear = False
         if not clear:

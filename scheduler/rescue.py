@@ -12,11 +12,9 @@ LOST_AFTER = timedelta(seconds=30)
 
 
 def rescue(room: Room) -> dict[str, int]:
-    """Put back orphaned jobs, resume or expire parked ones; returns counts."""
+    """Put back orphaned jobs, expire parked ones; returns counts."""
     now = room.clock()
     running = room.jobs.rescue_running(now)
     # Wrongly rescued, a job is sent twice and claimed once; so being quick costs little.
     queued = room.jobs.rescue_queued(now, before=now - LOST_AFTER) if room.queue.waiting(ACT_QUEUE) == 0 else 0
-    # Connecting resumes them; but it may have died in between, or have been faster than the worker that parked one.
-    resumed = sum(room.jobs.resume_parked(grant, now) for grant in room.grants.active_among(room.jobs.parked_grants()))
-    return {"running": running, "queued": queued, "resumed": resumed, "parked_expired": room.jobs.expire_parked(now)}
+    return {"running": running, "queued": queued, "parked_expired": room.jobs.expire_parked(now)}

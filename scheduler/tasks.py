@@ -17,6 +17,7 @@ from scheduler.app import app
 from scheduler.dispatch import dispatch
 from scheduler.purge import purge_blacklist
 from scheduler.rescue import rescue
+from scheduler.resume import resume
 from scheduler.revoke import revoke
 from scheduler.room import Queue, Room
 
@@ -53,6 +54,11 @@ def dispatch_task() -> Counts:
 @app.task(name="actas.rescue", send_events=False)
 def rescue_task() -> Counts:
     return tick(rescue)
+
+
+@app.task(name="actas.resume", send_events=False)
+def resume_task() -> Counts:
+    return tick(resume)
 
 
 @app.task(name="actas.revoke", send_events=False)

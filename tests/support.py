@@ -6,7 +6,8 @@ import base64
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from actas import Client, Settings
+from actas.embedded.stack import Stack
 from actas.sandbox.remote import SandboxControl
 
 REDIRECT = "http://127.0.0.1:9/callback"  # nobody listens there: the "browser" only reads where it was sent
@@ -29,6 +31,16 @@ def eventually(look: Callable[[], T], *, seconds: float = 20, what: str = "") ->
             pytest.fail(f"not within {seconds:g} s: {what or look}; last seen: {seen!r}")
         time.sleep(0.05)
     return seen
+
+
+@contextmanager
+def nothing_is_sent(stack: Stack) -> Iterator[None]:
+    """What is due stays where it is until the end of this."""
+    stack.processes["scheduler"].pause()
+    try:
+        yield
+    finally:
+        stack.processes["scheduler"].resume()
 
 
 def settings_from(env: dict[str, str]) -> Settings:

@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
-from actas.errors import ClientRefused, JobRefused, MongoUnavailable, ProviderUnavailable
+from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
@@ -84,8 +84,8 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
     done = room.jobs.settle(
         job, owner, JobStatus.SUCCEEDED, room.clock(), result=result.reference, attempts=job.attempts + 1
     )
-    if not done:
-        return None  # we were too slow and it was rescued; the journal says what we did
+    if not done and not room.jobs.settle_late(job.id, room.clock(), result=result.reference):
+        return None  # we were too slow and it was rescued; whoever has it now finds in the journal what we did
     log.info("job.succeeded job=%s action=%s attempt=%d", job.id, job.action, job.attempts + 1)
     return Outcome(job, JobStatus.SUCCEEDED, result=result.reference)
 
@@ -235,9 +235,10 @@ def effect_id(job: Job) -> str:
 
 
 def patiently(write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Write what only this process knows: through any outage of MongoDB, as long as the process lives."""
+    """Write what only this process knows: whatever MongoDB says meanwhile, as long as the process lives."""
     retrying = Retrying(
-        retry=retry_if_exception_type(MongoUnavailable),
+        retry=retry_if_exception_type((MongoUnavailable, MongoRefused)),
+        before_sleep=lambda state: log.warning("journal.retry attempt=%d", state.attempt_number),
         wait=wait_random_exponential(multiplier=0.1, max=2),
         reraise=True,
     )

@@ -53,9 +53,9 @@ def translated(operation: Callable[P, R]) -> Callable[P, R]:
 
 
 #: Elections and shutdowns: NotWritablePrimary, PrimarySteppedDown, InterruptedAtShutdown,
-#: InterruptedDueToReplStateChange, ShutdownInProgress, WriteConcernFailed, MaxTimeMSExpired
-#: (mongo/src/mongo/base/error_codes.yml).
-TRANSIENT_CODES = frozenset({10107, 189, 11600, 11602, 91, 64, 50})
+#: InterruptedDueToReplStateChange, ShutdownInProgress, MaxTimeMSExpired; and where a write was made and not confirmed:
+#: WriteConcernFailed, UnknownReplWriteConcern, UnsatisfiableWriteConcern (mongo/src/mongo/base/error_codes.yml).
+TRANSIENT_CODES = frozenset({10107, 189, 11600, 11602, 91, 50, 64, 79, 100})
 
 
 def connect(url: SecretStr) -> Documents:

@@ -35,7 +35,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status", "claim.until"), {}),
         (("app", "user", "status"), {}),
         (("batch",), {"partialFilterExpression": {"batch": {"$exists": True}}}),
-        (("grant", "status"), {}),
+        (("status", "grant"), {}),
     ),
     "grants": (
         (("app", "provider", "account"), {"unique": True}),

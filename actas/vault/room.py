@@ -276,8 +276,9 @@ def _translated(call: Callable[[], T]) -> T:
     # requests' own errors are OSErrors; but it also raises plain ones, and urllib3's are ValueErrors
     except (hvac.exceptions.VaultError, OSError, ValueError) as error:
         raise VaultUnavailable(f"Vault is unreachable, sealed or in trouble ({type(error).__name__})") from None
-    if isinstance(reply, requests.Response):  # so hvac returns what it cannot read
-        raise VaultUnavailable(f"what answers for Vault is not Vault (HTTP {reply.status_code})")
+    # Whatever is asked for here is in one of the two. Else it is a proxy's page, or another service.
+    if not isinstance(reply, dict) or not (isinstance(reply.get("data"), dict) or isinstance(reply.get("auth"), dict)):
+        raise VaultUnavailable("what answers for Vault is not Vault")
     return reply
 
 

@@ -16,7 +16,7 @@ from actas.embedded.child import plain_environment
 from actas.embedded.stack import Stack
 from actas.errors import VaultUnavailable
 from tests.conftest import TIMES
-from tests.support import dance, eventually, family, settings_from
+from tests.support import dance, eventually, family, nothing_is_sent, settings_from
 from worker.room import Room
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,9 +36,8 @@ def due_job(client, sandbox, stack, user):
     """A job that needs Vault: its access token has expired, and its data key was never unwrapped. Nobody sends it yet."""
     tokens = dance(client, sandbox, user) | {"expires_in": 0}
     client.store_grant(user=user, provider="x", account=user, tokens=tokens)
-    stack.processes["scheduler"].pause()
-    yield client.schedule("x.post", user=user, payload={"text": "patience"})
-    stack.processes["scheduler"].resume()
+    with nothing_is_sent(stack):
+        yield client.schedule("x.post", user=user, payload={"text": "patience"})
 
 
 def test_jobs_wait_for_a_sealed_vault_and_nothing_starts_on_one(client, stack, user, posts, due_job, sealed):

@@ -247,6 +247,10 @@ def test_each_index_serves_the_question_it_was_made_for(house: Installation) -> 
             for query in queries:
                 plan = json.dumps(database[collection].find(query).explain()["queryPlanner"]["winningPlan"])
                 assert "IXSCAN" in plan, query
+        pipeline = [{"$match": {"status": "parked"}}, {"$group": {"_id": "$grant"}}]
+        command = {"aggregate": "jobs", "pipeline": pipeline, "hint": {"status": 1, "grant": 1}, "cursor": {}}
+        plan = json.dumps(database.command("explain", command), default=str)
+        assert ("SCAN" in plan, "FETCH" in plan, "COLLSCAN" in plan) == (True, False, False)
 
 
 def test_jobs_without_an_idempotency_key_do_not_collide_and_with_one_they_do(house: Installation) -> None:

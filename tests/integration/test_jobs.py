@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,24 +11,13 @@ from typer.testing import CliRunner
 
 from actas import Client, JobRequest, JobStatus
 from actas.cli import looking
-from actas.embedded.stack import Stack
 from actas.errors import IdempotencyConflict, InvalidPayload, NotFound
 from actas.vault.room import VaultRoom
-from tests.support import eventually
+from tests.support import eventually, nothing_is_sent
 
 
 def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
-
-
-@contextlib.contextmanager
-def nothing_is_sent(stack: Stack) -> Iterator[None]:
-    """What is due stays where it is until the end of this."""
-    stack.processes["scheduler"].pause()
-    try:
-        yield
-    finally:
-        stack.processes["scheduler"].resume()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pymongo.errors import DuplicateKeyError
 from actas import Client, Job, JobStatus
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
-from actas.errors import MongoUnavailable
+from actas.errors import MongoRefused, MongoUnavailable
 from tests.conftest import TIMES
 from tests.support import eventually, settings_from
 from worker.room import Room
@@ -30,8 +30,10 @@ LATER = timedelta(hours=1)
 class Failing:
     """A store one of whose methods fails the first times: before it has written, or after, so that only its answer is lost."""
 
-    def __init__(self, store: Any, method: str, *, written: bool, times: int = 1) -> None:
-        self._store, self._method, self._written, self._left = store, method, written, times
+    def __init__(
+        self, store: Any, method: str, *, written: bool, times: int = 1, error: type[Exception] = MongoUnavailable
+    ) -> None:
+        self._store, self._method, self._written, self._left, self._error = store, method, written, times, error
 
     def __getattr__(self, name: str) -> Any:
         whole = getattr(self._store, name)
@@ -42,7 +44,7 @@ class Failing:
             self._left -= 1
             if self._written:
                 whole(*args, **kwargs)
-            raise MongoUnavailable
+            raise self._error
 
         return failing if name == self._method else whole
 
@@ -104,9 +106,34 @@ def test_another_workers_row_is_not_withdrawn(room, documents, job, user, posts)
 
 
 @pytest.mark.parametrize("written", [True, False], ids=["only the answers are lost", "nothing is written"])
-def test_an_outcome_is_written_down_however_long_that_takes(room, documents, job, user, posts, written):
-    outcome = run(job.id, replace(room, effects=Failing(room.effects, "finish", written=written, times=5)))
+@pytest.mark.parametrize("error", [MongoUnavailable, MongoRefused])
+def test_an_outcome_is_written_down_however_long_that_takes(room, documents, job, user, posts, written, error):
+    failing = Failing(room.effects, "finish", written=written, times=5, error=error)
+    outcome = run(job.id, replace(room, effects=failing))
     assert outcome.status is JobStatus.SUCCEEDED
+    assert (row(documents, job)["state"], posts(user)) == ("done", ["once"])
+
+
+def test_a_success_that_is_known_late_settles_what_was_called_uncertain_meanwhile(
+    client, room, documents, job, user, posts
+):
+    """MongoDB was away for longer than the job's lease, and another worker looked first when it was back."""
+
+    class Late(Failing):
+        def finish(self, *args: Any, **kwargs: Any) -> None:
+            moved = {"$set": {"status": "queued", "orphaned": True}, "$unset": {"claim": ""}}
+            documents["jobs"].update_one({"_id": job.id}, moved)
+            assert run(job.id, room).status is JobStatus.UNCERTAIN
+            room.effects.finish(*args, **kwargs)
+
+    outcome = run(job.id, replace(room, effects=Late(room.effects, "", written=True)))
+    done = client.job(job.id)
+    assert (outcome.status, done.status, done.result, done.error) == (
+        JobStatus.SUCCEEDED,
+        JobStatus.SUCCEEDED,
+        outcome.result,
+        None,
+    )
     assert (row(documents, job)["state"], posts(user)) == ("done", ["once"])
 
 

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from actas import Client, GrantStatus
 from actas.embedded.stack import Stack
 from actas.sandbox.remote import SandboxControl
-from tests.support import family, settings_from
+from tests.support import family, nothing_is_sent, settings_from
 from worker.chores import revoke_grant
 from worker.room import Room
 
@@ -19,12 +19,8 @@ from worker.room import Room
 @pytest.fixture
 def grants(stack: Stack) -> Iterator[Any]:
     """The collection, with an administrator's powers; nobody asks the stack's own workers to revoke meanwhile."""
-    stack.processes["scheduler"].pause()
-    try:
-        with MongoClient(stack.servers.mongod.url.get_secret_value()) as admin:
-            yield admin["actas"]["grants"]
-    finally:
-        stack.processes["scheduler"].resume()
+    with nothing_is_sent(stack), MongoClient(stack.servers.mongod.url.get_secret_value()) as admin:
+        yield admin["actas"]["grants"]
 
 
 @pytest.fixture

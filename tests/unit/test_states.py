@@ -102,7 +102,7 @@ class Collection:
     def find(self, *_):
         return self
 
-    def distinct(self, *_):
+    def aggregate(self, *_, **__):
         return []
 
     def sort(self, *_):
@@ -172,6 +172,7 @@ CALLS = {
         lambda jobs: [jobs.settle(JOB, "o", to, NOW) for to in MOVES[S.RUNNING]],
         {(S.RUNNING, to) for to in MOVES[S.RUNNING]},
     ),
+    "settle_late": (lambda jobs: jobs.settle_late("j", NOW, result="r"), {(S.UNCERTAIN, S.SUCCEEDED)}),
     "stop_requested": (lambda jobs: jobs.stop_requested("j"), set()),
 }
 

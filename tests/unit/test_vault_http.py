@@ -169,6 +169,9 @@ def test_a_token_that_lies_about_is_not_sent_with_the_sign_in(peer, anothers_tok
     [
         (200, b"<h1>Welcome</h1>", VaultUnavailable, "not Vault"),  # a proxy's page
         (204, b"", VaultUnavailable, "not Vault"),
+        (200, b'{"status": "ok"}', VaultUnavailable, "not Vault"),
+        (200, b"[]", VaultUnavailable, "not Vault"),
+        (200, b"null", VaultUnavailable, "not Vault"),
         (
             400,
             b'{"errors": ["canary"]}',
@@ -184,4 +187,7 @@ def test_an_odd_answer_is_an_outage_or_a_refusal_and_its_text_is_not_shown(peer,
     settings = settings_for(vault.url, vault_token=SecretStr("t"), env="development")
     with closing(VaultRoom(settings)) as room, pytest.raises(error, match=says) as caught:
         room.sign("blog", [b"x"], version=1)
+    assert "canary" not in repr(caught.value)
+    with closing(VaultRoom(settings_for(vault.url))) as signing_in, pytest.raises(error) as caught:
+        signing_in.check() if error is VaultUnavailable else signing_in.sign("blog", [b"x"], version=1)
     assert "canary" not in repr(caught.value)
