@@ -14,8 +14,8 @@ install: $(READY) ## make .venv with everything, pinned by constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actas needs Python 3.11 or later; say which: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PYTHON) -m venv --without-pip $(VENV)  # pip is there; what venv would make another one from is not, on Debian
+	PIP_CONSTRAINT=constraints.txt $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(READY)
 
 demo: $(READY) ## the main job, on real servers, in about a minute (KEEP=1 leaves it running)

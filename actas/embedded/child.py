@@ -67,15 +67,16 @@ class Child:
         """Start without waiting, so that several can start side by side."""
         if self.alive:
             raise EmbeddedError(f"{self.name} is running already")
-        self._process = _nursery.submit(self._spawn).result()
+        _nursery.submit(self._spawn).result()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> None:
         leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self._argv]
         self.log.touch(0o600)
         with self.log.open("ab") as log:
             self._log_start = log.seek(0, os.SEEK_END)
             # A session of its own: Ctrl-C in the terminal reaches the supervisor only, which stops all in order.
-            return subprocess.Popen(
+            # Kept here: whoever waits for us may be interrupted, and must still know of it.
+            self._process = subprocess.Popen(
                 leashed,
                 cwd=self._place.path,
                 env=self.env,
@@ -157,14 +158,12 @@ class Child:
 
     def terminate(self) -> None:
         """Ask it to stop; without waiting."""
-        self._let_go = self._process
-        self._signal(signal.SIGTERM)
+        self._end(signal.SIGTERM)
         self._signal(signal.SIGCONT)  # a paused process hears nothing else
 
     def kill(self) -> None:
         """SIGKILL, as a crash would; returns when it is gone."""
-        self._let_go = self._process
-        self._signal(signal.SIGKILL)
+        self._end(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
@@ -183,6 +182,11 @@ class Child:
             self._process.wait(max(seconds, 0))
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def _end(self, number: signal.Signals) -> None:
+        _nursery.submit(int).result()  # a start that is under way comes first: its caller may have been interrupted
+        self._let_go = self._process
+        self._signal(number)
 
     def _signal(self, number: signal.Signals) -> None:
         # Not yet reaped means that the id is still its own, and nobody else's.

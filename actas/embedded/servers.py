@@ -1,6 +1,6 @@
-"""Valkey, MongoDB and OpenBao as children: configured by files of mode 0600, so that no password stands in any argv.
+"""Valkey, MongoDB and OpenBao as children. Secrets are in files of mode 0600, so that no password stands in any argv.
 
-Each ``configure`` writes the configuration and returns the arguments that name it. JSON does for YAML and HCL, too.
+Each ``configure`` writes those files and returns the arguments. JSON does for YAML and HCL, too.
 """
 
 from __future__ import annotations
@@ -65,14 +65,16 @@ class Valkey(Server):
             self._place.write(users, f"user default off\nuser admin on #{digest} ~* &* +@all\n")
         settings = {
             "bind": HOST,
-            "port": ports["valkey"],
-            "dir": json.dumps(str(self.data)),
-            "aclfile": json.dumps(str(users)),
+            "port": str(ports["valkey"]),
+            "dir": str(self.data),
+            "aclfile": str(users),
             "appendonly": "yes",
-            "save": '""',
+            "rdbcompression": "no",  # as mongod below: these files are searched for tokens
+            "save": "",
             "maxmemory-policy": "noeviction",
         }
-        return [self._write_config("valkey.conf", "".join(f"{key} {value}\n" for key, value in settings.items()))]
+        # Nothing secret, and no file: its name would be taken for a pattern, and one that fits nothing for no settings.
+        return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
     def is_ready(self) -> bool:
         url, once = self.url.get_secret_value(), Retry(NoBackoff(), 0)
@@ -146,7 +148,8 @@ class Bao(Server):
             "seal": {
                 "static": {
                     "current_key_id": "1",
-                    "current_key": self._place.secret_file("bao-seal").as_uri(),
+                    # Not as_uri(): OpenBao takes what follows as it stands, and decodes nothing.
+                    "current_key": f"file://{self._place.secret_file('bao-seal')}",
                 }
             },
             "ui": False,

@@ -158,6 +158,9 @@ class OAuth:
             client_id, given = form.get("client_id", ""), None
         else:
             client_id, given = _basic(header)
+            if "client_secret" in form or form.get("client_id", client_id) != client_id:
+                # RFC 6749 section 2.3: one way of authenticating in each request.
+                raise OAuthError(400, "invalid_request", "The client is named in two ways.")
         client = self._clients.get(client_id)
         if client is None:
             raise OAuthError(401, "invalid_client", "No client has this id.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from actas.sandbox.misbehaviour import Endpoint, How
     from actas.sandbox.records import Ledger
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class SandboxError(ActasError):

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import pytest
 import redis
 from pymongo import MongoClient
+from rich.console import Console
 
 from actas.actions import Actions
 from actas.embedded.child import plain_environment
@@ -27,6 +28,7 @@ from actas.embedded.demo import story
 from actas.embedded.demo.flower import FlowerApi
 from actas.embedded.demo.places import View, views
 from actas.embedded.demo.plan import PLAN, USERS, Ending, the
+from actas.embedded.demo.screen import Screen
 from actas.embedded.demo.search import Finding, search
 from actas.embedded.demo.verdict import Evidence, judge
 from actas.embedded.stack import Stack
@@ -35,9 +37,9 @@ from actas.states import JobStatus
 
 LINE = (
     "demo: 24 scheduled, 21 posted, 1 expired, 1 cancelled, 1 refused, 0 duplicated, 0 lost, 3 exchanges,"
-    " 0 readable tokens found in 6 places"
+    " 0 readable tokens found in 7 places"
 )
-PLACES = ("MongoDB", "Redis", "Vault", "logs", "Flower", "beat")
+PLACES = ("MongoDB", "Redis", "Vault", "logs", "Flower", "beat", "what is left")
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
@@ -242,6 +244,36 @@ def test_each_text_of_the_plan_is_its_own_and_acceptable_to_the_action():
         Actions()[story.ACTION].parse({"text": post.text})
 
 
+@pytest.mark.parametrize("post", [POSTED, EXPIRED, CANCELLED, REFUSED], ids=lambda post: str(post.ending))
+def test_a_job_that_is_gone_is_lost_and_so_is_one_that_is_gone_with_its_post(post):
+    good = evidence()
+    jobs = {other: job for other, job in good.jobs.items() if other != post}
+    tasks = {job_id: task for job_id, task in good.tasks.items() if job_id != job_of(post).id}
+    good.ledger["posts"] = [entry for entry in good.ledger["posts"] if entry["id"] != f"id of {post.name}"]
+    verdict = judge(replace(good, jobs=jobs, tasks=tasks))
+    assert verdict.wrong == (f"{post.name} is lost: its job is gone",)
+    assert verdict.line.startswith("demo: 24 scheduled, ")
+    assert ", 1 lost, " in verdict.line
+    assert not story.all_over(jobs)
+
+
+def test_what_is_left_is_searched_but_for_the_providers_side(tmp_path):
+    for name in ("logs/worker1.log", "roles/worker.env", "core", "secrets/sandbox-client", "config/sandbox.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"control, and {TOKEN}")
+    told = story.Told(evidence(), [TOKEN], control="control")
+    left = story.search_what_is_left(told, tmp_path, Screen(Console(quiet=True)))
+    assert [finding.where for finding in left.places["what is left"]] == [
+        "core",
+        "logs/worker1.log",
+        "roles/worker.env",
+    ]
+    assert left.blind == []
+    assert judge(left).wrong
+    told = replace(told, control="not there")
+    assert story.search_what_is_left(told, tmp_path, Screen(Console(quiet=True))).blind == ["what is left: all files"]
+
+
 def test_a_succeeded_job_without_its_post_is_lost():
     good = evidence()
     good.ledger["posts"] = [entry for entry in good.ledger["posts"] if entry["id"] != f"id of {POSTED.name}"]
@@ -377,7 +409,7 @@ def test_a_readable_token_is_counted_once_and_told_for_each_place():
     }
     good = evidence()
     verdict = judge(replace(good, places={**good.places, **findings}))
-    assert "1 readable tokens found in 6 places" in verdict.line
+    assert "1 readable tokens found in 7 places" in verdict.line
     assert len(verdict.wrong) == 3
 
 

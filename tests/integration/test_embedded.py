@@ -122,8 +122,8 @@ def read_marks(stack: Stack) -> list[str]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """Servers with roles, without processes."""
-    with Stack(tmp_path_factory.mktemp("bare") / "data") as stack:
+    """Servers with roles, without processes; in a place whose name each of them has to quote in its own way."""
+    with Stack(tmp_path_factory.mktemp("bare") / """d'é "1" %41#?\\ta""") as stack:
         stack.start_servers()
         stack.install()
         yield stack
@@ -366,7 +366,7 @@ class Up:
     def interrupt(self) -> int:
         """Ctrl-C: the terminal sends SIGINT to everybody in the foreground group."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         self.process.kill()

@@ -35,7 +35,8 @@ def test_the_example_posts_as_a_new_user_would_type_it(stack, sandbox, client, t
         assert process.wait(60) == 0, output
     assert "'succeeded'" in output
     (job,) = [job for job in client.jobs(user="alice") if job.id in output]
-    assert [post["id"] for post in sandbox.ledger()["posts"] if post["account"] == "alice"] == [job.result]
+    (entry,) = [post for post in sandbox.ledger()["posts"] if post["id"] == job.result]
+    assert (entry["account"], entry["text"]) == ("alice", job.payload["text"])
 
 
 def test_every_link_leads_to_a_file():

@@ -381,8 +381,8 @@ def test_a_code_works_once(provider, user):
     assert provider.api("GET", "/2/users/me", access).status_code == 401
 
 
-def test_a_code_dies_at_its_age_and_the_first_access_token_has_its_own_life(tmp_path):
-    with running(tmp_path, code_seconds=1, first_access_seconds=2, access_seconds=90) as provider:
+def test_a_code_dies_at_its_age(tmp_path):
+    with running(tmp_path, code_seconds=1) as provider:
         old = provider.code("alice")
         wait_until(
             lambda: (
@@ -392,8 +392,12 @@ def test_a_code_dies_at_its_age_and_the_first_access_token_has_its_own_life(tmp_
             )
         )
         assert provider.redeem(old).status_code == 400
+
+
+def test_the_first_access_token_has_its_own_life(tmp_path):
+    with running(tmp_path, first_access_seconds=5, access_seconds=90) as provider:
         first = provider.connect("alice")
-        assert first["expires_in"] == 2
+        assert first["expires_in"] == 5
         assert provider.api("GET", "/2/users/me", first["access_token"]).status_code == 200
         wait_until(lambda: provider.api("GET", "/2/users/me", first["access_token"]).status_code == 401)
         assert provider.refresh(first["refresh_token"]).json()["expires_in"] == 90
@@ -434,6 +438,14 @@ def test_revoking_ends_the_family_and_an_unknown_token_is_no_error(provider, use
     assert revoke("unknown", basic(CLIENT, SECRET)) == 200
     assert provider.refresh(tokens["refresh_token"]).json() == DEAD_TOKEN
     assert provider.control.ledger()["counts"]["revocations"] == before + 1
+
+
+@pytest.mark.parametrize("more", [{"client_secret": SECRET}, {"client_id": "public"}])
+def test_a_client_is_named_in_one_way_only(provider, user, more):
+    tokens = provider.connect(user)
+    reply = provider.token(grant_type="refresh_token", refresh_token=tokens["refresh_token"], **more)
+    assert (reply.status_code, reply.json()["error"]) == (400, "invalid_request")
+    assert provider.refresh(tokens["refresh_token"]).status_code == 200, "nothing was rotated"
 
 
 def test_a_client_cannot_revoke_anothers_token(provider, user):
@@ -542,6 +554,12 @@ def test_a_reply_needs_a_post_that_is_there(provider, user):
     assert provider.post(token, "two", reply={"in_reply_to_tweet_id": first}).status_code == 201
     assert provider.api("DELETE", f"/2/tweets/{first}", token).json() == {"data": {"deleted": True}}
     assert provider.post(token, "three", reply={"in_reply_to_tweet_id": first}).status_code == 403
+
+
+@pytest.mark.parametrize(("text", "status"), [("x" * 280, 201), ("x" * 281, 403), ("x" * 5000, 403), ("中" * 141, 403)])
+def test_a_text_longer_than_x_takes_is_refused_and_no_post(provider, user, text, status):
+    assert provider.post(provider.connect(user)["access_token"], text).status_code == status
+    assert len(provider.texts(user)) == (status == 201)
 
 
 def test_a_post_is_deleted_by_its_account_only(provider, user):
@@ -805,6 +823,8 @@ def test_a_slow_request_is_answered_late_and_carried_out_though_nobody_waits(pro
     started = time.monotonic()
     assert provider.post(token, "waited for").status_code == 201
     assert time.monotonic() - started >= 1.5
+    provider.control.behave()
+    provider.control.misbehave("tweets", "slow", seconds=6)  # long enough to look what is there before it is over
     timeout = httpx.Timeout(20, read=0.7)
     with httpx.Client(base_url=provider.url, timeout=timeout) as impatient, pytest.raises(httpx.ReadTimeout):
         impatient.post("/2/tweets", json={"text": "left"}, headers={"authorization": f"Bearer {token}"})

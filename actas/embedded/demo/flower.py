@@ -15,7 +15,7 @@ from actas.http import Http
 #: Task id -> what Flower says of it.
 Tasks = Mapping[str, Mapping[str, Any]]
 
-SECONDS = 10
+SECONDS = 30
 PAGES = ("/", "/workers", "/tasks", "/broker", "/metrics", "/api/workers", "/api/tasks", "/api/task/types")
 
 
@@ -35,6 +35,11 @@ class FlowerApi:
         """Every job that Flower has seen, by its task id."""
         tasks: Tasks = json.loads(self._get(f"/api/tasks?taskname={ACT_TASK}"))
         return tasks
+
+    def workers(self) -> set[str]:
+        """The names of the worker processes that Flower has heard of, without their hosts."""
+        shown = json.loads(self._get("/workers?json=1"))["data"]
+        return {worker["hostname"].partition("@")[0] for worker in shown}
 
     def answers(self) -> Iterator[Piece]:
         """Everything that Flower shows, with every job's page."""

@@ -68,6 +68,18 @@ def views(stack: Stack, flower: FlowerApi, *, job_id: str, text: str) -> list[Vi
     ]
 
 
+#: The provider's side, the stack's own passwords, and programs.
+_LEFT_OUT = ("secrets", "config/sandbox.json", "bin")
+
+
+def left_over(directory: Path) -> Iterator[Piece]:
+    """Read every file of a stack's directory, but for those of the provider's side."""
+    out = [directory / name for name in _LEFT_OUT]
+    for file in sorted(directory.rglob("*")):
+        if file.is_file() and not any(file.is_relative_to(path) for path in out):
+            yield str(file.relative_to(directory)), file.read_bytes()
+
+
 def files(folder: Path, pattern: str = "**/*") -> Iterator[Piece]:
     for file in sorted(folder.glob(pattern)):
         if file.is_file():

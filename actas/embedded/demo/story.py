@@ -6,18 +6,20 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from actas.client import Client
 from actas.clock import utc_now
 from actas.embedded import EmbeddedError
 from actas.embedded.demo.flower import FlowerApi, Tasks
-from actas.embedded.demo.places import View, views
+from actas.embedded.demo.places import View, left_over, views
 from actas.embedded.demo.plan import PLAN, USERS, Ending, Post, the
 from actas.embedded.demo.screen import Screen
 from actas.embedded.demo.search import Finding, search
-from actas.embedded.demo.verdict import STATES, Evidence, Verdict, judge, ran
+from actas.embedded.demo.verdict import STATES, Evidence, ran
 from actas.embedded.stack import APP, PROVIDER, Stack
 from actas.records import GrantStatus, Job
 from actas.requests import JobRequest
@@ -44,7 +46,17 @@ PATIENCE_SECONDS = 60.0
 SETTLING_SECONDS = 20.0
 
 
-def tell(stack: Stack, screen: Screen) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The story's end, and what is needed to search once more when all has stopped."""
+
+    evidence: Evidence
+    tokens: Sequence[str] = field(repr=False)
+    #: Harmless, and certainly written somewhere.
+    control: str
+
+
+def tell(stack: Stack, screen: Screen) -> Told:
     """Run the demo on a stack that is not started yet, and leave it running.
 
     Raises:
@@ -55,17 +67,27 @@ def tell(stack: Stack, screen: Screen) -> Verdict:
     stack.start()
     client, sandbox = client_of(stack), SandboxControl(stack.sandbox_url)
     posts = Posts(client, screen)
-    with screen.watching():
-        connect_users(client, sandbox, screen)
-        let_one_expire(posts, sandbox, screen)
-        schedule_the_others(posts, screen)
-        cancel_one(posts, client, screen)
-        disconnect_one(posts, client, screen)
-        screen.say("waiting until all posts have been made, or their time has passed")
-        jobs = posts.follow(until=all_over)
     with closing(FlowerApi(stack)) as flower:
+        # Events are not kept for those who come later.
+        wait_for(lambda: flower.workers() >= {"worker1", "worker2"}, SETTLING_SECONDS)
+        with screen.watching():
+            connect_users(client, sandbox, screen)
+            let_one_expire(posts, sandbox, screen)
+            schedule_the_others(posts, screen)
+            cancel_one(posts, client, screen)
+            disconnect_one(posts, client, screen)
+            screen.say("waiting until all posts have been made, or their time has passed")
+            jobs = posts.follow(until=all_over)
         tasks = look_into_flower(flower, jobs, screen)
-        return judge(gather(stack, sandbox, flower, jobs, tasks, screen))
+        return gather(stack, sandbox, flower, jobs, tasks, screen)
+
+
+def search_what_is_left(told: Told, directory: Path, screen: Screen) -> Evidence:
+    """Search everything that is left when all has stopped: what was written while stopping, and whatever lies about."""
+    view = View("what is left", "all files", told.control, lambda: left_over(directory))
+    places, blind = look_into([view], told.tokens, screen)
+    evidence = told.evidence
+    return replace(evidence, places={**evidence.places, **places}, blind=[*evidence.blind, *blind])
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------
@@ -136,7 +158,7 @@ def is_hers(post: Post, left: Post) -> bool:
 def all_over(jobs: Mapping[Post, Job]) -> bool:
     """Has every job ended, and every job's time come? A post that must not be made could still have been made then."""
     now = utc_now() - timedelta(seconds=1)
-    return all(job.status in FINAL and job.run_at < now for job in jobs.values())
+    return len(jobs) == len(PLAN) and all(job.status in FINAL and job.run_at < now for job in jobs.values())
 
 
 def look_into_flower(flower: FlowerApi, jobs: Mapping[Post, Job], screen: Screen) -> Tasks:
@@ -155,7 +177,7 @@ def look_into_flower(flower: FlowerApi, jobs: Mapping[Post, Job], screen: Screen
 
 def gather(
     stack: Stack, sandbox: SandboxControl, flower: FlowerApi, jobs: Mapping[Post, Job], tasks: Tasks, screen: Screen
-) -> Evidence:
+) -> Told:
     """Take the provider's books and its list of tokens, and search every place for them.
 
     Raises:
@@ -168,16 +190,9 @@ def gather(
     tokens = sandbox.tokens()
     looking = views(stack, flower, job_id=job.id, text=post.text)
     screen.say(f"searching for {len(tokens)} codes, tokens and client secrets: raw, hex, base64 and URL-encoded, in")
-    places: dict[str, list[Finding]] = {}
-    blind: list[str] = []
-    for view in looking:
-        found, sees, size = look(view, tokens)
-        places.setdefault(view.place, []).extend(found)
-        screen.say(f"  {view!s:<30} {size:>12,} bytes, {len(found)} found")
-        if not sees:
-            blind.append(str(view))
+    places, blind = look_into(looking, tokens, screen)
     shown = search([post.text for post in jobs], flower.answers())
-    return Evidence(
+    evidence = Evidence(
         jobs=jobs,
         ledger=sandbox.ledger(),
         tasks=tasks,
@@ -186,6 +201,22 @@ def gather(
         blind=blind,
         shown=[finding.where for finding in shown],
     )
+    return Told(evidence, tokens, control=job.id)
+
+
+def look_into(
+    looking: Sequence[View], tokens: Sequence[str], screen: Screen
+) -> tuple[dict[str, list[Finding]], list[str]]:
+    """Search these views: what was found, by place, and which of them cannot see what is certainly there."""
+    places: dict[str, list[Finding]] = {}
+    blind: list[str] = []
+    for view in looking:
+        found, sees, size = look(view, tokens)
+        places.setdefault(view.place, []).extend(found)
+        screen.say(f"  {view!s:<30} {size:>12,} bytes, {len(found)} found")
+        if not sees:
+            blind.append(str(view))
+    return places, blind
 
 
 def look(view: View, tokens: Sequence[str]) -> tuple[list[Finding], bool, int]:

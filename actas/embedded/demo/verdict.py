@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from actas.embedded.demo.flower import Tasks
-from actas.embedded.demo.plan import Ending, Post
+from actas.embedded.demo.plan import PLAN, Ending, Post
 from actas.embedded.demo.search import Finding
 from actas.records import Job
 from actas.sandbox.records import Ledger, PostEntry
@@ -45,20 +45,20 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """Compare and count."""
     endings = Counter(ending(job) for job in evidence.jobs.values())
-    lost = [post for post, job in evidence.jobs.items() if not _is_accounted_for(job, evidence)]
+    lost = [post for post in PLAN if not _is_accounted_for(evidence.jobs.get(post), evidence)]
     duplicated = _duplicated(evidence)
     # The provider refuses to say the same thing twice, so a post sent twice may show in its counts only.
     refused = evidence.ledger["counts"]["duplicates"]
     exchanges = evidence.ledger["counts"]["exchanges"]
     readable = {finding.secret for findings in evidence.places.values() for finding in findings}
     line = (
-        f"demo: {len(evidence.jobs)} scheduled, {endings[Ending.POSTED]} posted, {endings[Ending.EXPIRED]} expired,"
+        f"demo: {len(PLAN)} scheduled, {endings[Ending.POSTED]} posted, {endings[Ending.EXPIRED]} expired,"
         f" {endings[Ending.CANCELLED]} cancelled, {endings[Ending.REFUSED]} refused,"
         f" {len(duplicated) + refused} duplicated, {len(lost)} lost, {exchanges} exchanges,"
         f" {len(readable)} readable tokens found in {len(evidence.places)} places"
     )
     wrong = [
-        *(f"{post.name} is lost: its job is {_described(evidence.jobs[post])}" for post in lost),
+        *(f"{post.name} is lost: its job is {_described(evidence.jobs.get(post))}" for post in lost),
         *(f"the provider has a post too many: {entry['text']!r} as {entry['account']}" for entry in duplicated),
         *_endings(evidence),
         *_posts(evidence),
@@ -82,8 +82,10 @@ def ending(job: Job) -> Ending | None:
     return None
 
 
-def _is_accounted_for(job: Job, evidence: Evidence) -> bool:
-    """Has it ended, and if it says that it posted, has the provider a post of its own for it?"""
+def _is_accounted_for(job: Job | None, evidence: Evidence) -> bool:
+    """Is it there, has it ended, and if it says that it posted, has the provider a post of its own for it?"""
+    if job is None:
+        return False
     if job.status is not JobStatus.SUCCEEDED:
         return job.status in FINAL
     claims = sum(other.result == job.result for other in evidence.jobs.values())
@@ -123,8 +125,8 @@ def _books(evidence: Evidence) -> Iterator[str]:
         yield f"the provider refused {counts['duplicates']} posts that it had already"
     if counts["refused"]:
         yield f"the provider's token endpoint refused {counts['refused']} requests"
-    users = {post.user for post in evidence.jobs}
-    gone = {post.user for post in evidence.jobs if post.ending is Ending.REFUSED}
+    users = {post.user for post in PLAN}
+    gone = {post.user for post in PLAN if post.ending is Ending.REFUSED}
     families = {family["account"]: family for family in evidence.ledger["families"]}
     if len(families) != len(evidence.ledger["families"]) or families.keys() != users:
         yield f"the provider has grants of {', '.join(f['account'] for f in evidence.ledger['families']) or 'nobody'}"
@@ -171,5 +173,7 @@ def _secrets(evidence: Evidence) -> Iterator[str]:
     yield from (f"the search is blind: it did not find what is certainly there ({view})" for view in evidence.blind)
 
 
-def _described(job: Job) -> str:
+def _described(job: Job | None) -> str:
+    if job is None:
+        return "gone"
     return f"{job.status} ({job.error.code})" if job.error else str(job.status)
