@@ -7,9 +7,9 @@ from typing import Annotated
 from unicodedata import normalize
 
 from pydantic import AfterValidator
-from twitter_text import parse_tweet
 
 from actas.actions.base import Action, ActionHttp, Payload, Result
+from actas.actions.counting import parse_tweet
 from actas.http import NoReply
 
 LIMIT = 280

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from twitter_text import parse_tweet
 
+from actas.actions.counting import parse_tweet
 from actas.sandbox.records import Reason, Refused
 from actas.sandbox.state import account_id
 
