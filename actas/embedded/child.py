@@ -53,6 +53,7 @@ class Child:
         self._log_start = 0
         #: The last process that was ended from here.
         self._let_go: subprocess.Popen[bytes] | None = None
+        _nursery.submit(int)  # so that its one thread is there: interrupted while making it, a start would make another
 
     def start(self) -> None:
         """Start and wait until ready.

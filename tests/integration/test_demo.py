@@ -10,7 +10,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from actas.embedded.demo.verdict import Evidence, judge
 from actas.embedded.stack import Stack
 from actas.records import Job, JobError
 from actas.states import JobStatus
+from tests.support import eventually
 
 LINE = (
     "demo: 24 scheduled, 21 posted, 1 expired, 1 cancelled, 1 refused, 0 duplicated, 0 lost, 3 exchanges,"
@@ -474,11 +474,12 @@ def test_the_demo_runs_without_a_terminal_ends_with_its_line_and_leaves_nothing_
 
 def test_interrupted_the_demo_stops_everything_and_leaves_nothing_behind(tmp_path):
     demo = begin(tmp_path / "demo")
-    deadline = time.monotonic() + 60
-    while not any("mongod" in command for command in processes_in(tmp_path)):
+
+    def begun() -> bool:
         assert demo.poll() is None, demo.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return any("mongod" in command for command in processes_in(tmp_path))
+
+    eventually(begun, seconds=60, what="mongod is being started")
     demo.send_signal(signal.SIGTERM)
     output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 130, output

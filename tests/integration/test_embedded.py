@@ -12,7 +12,6 @@ import socketserver
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from socketserver import BaseRequestHandler
@@ -28,6 +27,7 @@ from actas.embedded.child import Child, plain_environment
 from actas.embedded.place import Place
 from actas.embedded.stack import ROLES, Stack
 from actas.providers import Providers
+from tests.support import eventually
 
 # With the signals of a terminal: whoever runs the tests in the background may have left us theirs ignored, and `up`
 # respects that (nohup).
@@ -35,15 +35,6 @@ AS_A_SHELL = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); s.s
 CONSOLE = [sys.executable, "-c", f"{AS_A_SHELL}; from actas.cli import main; main()"]
 SERVERS = {"valkey", "mongod", "bao"}
 PROCESSES = {"sandbox", "worker1", "scheduler", "beat", "flower"}
-
-
-def until(condition, what, seconds=30):
-    """Wait for a condition to come true, and return its value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 def processes_in(directory: Path) -> dict[int, str]:
@@ -212,7 +203,7 @@ def test_a_child_outlives_the_thread_that_started_it(bare):
     thread = threading.Thread(target=server.restart)
     thread.start()
     thread.join()
-    until(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists(), "the thread is really gone")
+    eventually(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists(), what="the thread is really gone")
     assert server.is_ready()
     assert server.alive
 
@@ -236,7 +227,7 @@ def test_a_restart_is_not_a_death_for_whoever_watches_meanwhile(bare):
         watcher.join()
     assert set(seen) == {False}
     os.kill(server.pid, signal.SIGKILL)  # not by its supervisor
-    until(lambda: server.died, "it is said to have died")
+    eventually(lambda: server.died, what="it is said to have died")
     server.start()
 
 
@@ -306,6 +297,33 @@ def test_ports_are_kept_and_a_taken_one_is_replaced_without_losing_data(tmp_path
     assert all(server.address != before for server, before in zip(stack.servers, addresses, strict=True))
 
 
+def test_a_child_whose_start_was_interrupted_is_known_and_can_be_stopped(tmp_path):
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise Interrupt
+
+    class Sleeping(Child):
+        def _spawn(self):
+            os.kill(os.getpid(), signal.SIGUSR1)  # whoever waits for this start is interrupted, and it goes on
+            super()._spawn()
+
+    place = Place(tmp_path / "data")
+    place.enter()
+    child = Sleeping(place, "sleeping", ["/bin/sleep", "60"], env=plain_environment())
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupt):
+            child.launch()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    child.stop()
+    assert child.state == "killed by SIGTERM"
+    assert processes_in(place.path) == {}
+    place.leave()
+
+
 def test_a_port_stays_its_stack_s_while_its_server_is_down(tmp_path):
     one, other = Place(tmp_path / "one"), Place(tmp_path / "other")
     one.enter()
@@ -360,7 +378,9 @@ class Up:
         return self._log.read_text()
 
     def wait_ready(self) -> None:
-        until(lambda: "in another terminal" in self.output or self.process.poll() is not None, "up is up", 60)
+        eventually(
+            lambda: "in another terminal" in self.output or self.process.poll() is not None, what="up is up", seconds=60
+        )
         assert self.process.poll() is None, self.output
 
     def interrupt(self) -> int:
@@ -440,7 +460,7 @@ def test_flower_wants_a_password_and_sees_the_worker(up):
     assert http_get(url, "/workers")[0] == 401
     password = (up.directory / "secrets" / "flower-admin").read_text()
     headers = {"Authorization": f"Basic {base64.b64encode(f'admin:{password}'.encode()).decode()}"}
-    until(lambda: b"worker1@" in http_get(url, "/workers?json=1", headers)[1], "the worker is seen")
+    eventually(lambda: b"worker1@" in http_get(url, "/workers?json=1", headers)[1], what="the worker is seen")
 
 
 def test_a_second_up_in_the_same_directory_is_refused_in_one_line(up):
@@ -458,7 +478,7 @@ def again(up, tmp_path_factory):
     """A second life in the same directory, after SIGKILL of the first; ends the tests that use ``up``."""
     assert len(processes_in(up.directory)) == len(SERVERS | PROCESSES)
     up.kill()
-    until(lambda: not processes_in(up.directory), "all are gone", 5)
+    eventually(lambda: not processes_in(up.directory), what="all are gone", seconds=5)
     again = Up(up.directory, tmp_path_factory.mktemp("again") / "log")
     try:
         again.wait_ready()
@@ -474,7 +494,7 @@ def test_sigkill_of_the_supervisor_leaves_no_process_and_the_next_start_works(up
 
 def test_a_process_that_dies_is_reported_while_the_rest_runs_on_and_ctrl_c_leaves_nothing(again):
     os.kill(int(again.row("worker1")[2]), signal.SIGKILL)
-    until(lambda: "worker1 died: killed by SIGKILL; the end of " in again.output, "up says so")
+    eventually(lambda: "worker1 died: killed by SIGKILL; the end of " in again.output, what="up says so")
     assert " ready." in again.output.partition("worker1 died")[2], "with the end of its log"
     assert len(processes_in(again.directory)) == len(SERVERS | PROCESSES) - 1
     assert again.interrupt() == 1, "as the status table was not true to the end"
@@ -486,10 +506,10 @@ def test_a_process_that_dies_is_reported_while_the_rest_runs_on_and_ctrl_c_leave
 def test_a_signal_in_the_middle_of_the_start_leaves_no_process(number, tmp_path):
     up = Up(tmp_path / "data", tmp_path / "log")
     try:
-        until(lambda: processes_in(up.directory), "the first process")
+        eventually(lambda: processes_in(up.directory), what="the first process")
         up.process.send_signal(number)
         assert up.process.wait(30) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-        until(lambda: not processes_in(up.directory), "all are gone", 5)
+        eventually(lambda: not processes_in(up.directory), what="all are gone", seconds=5)
         assert "Traceback" not in up.output
     finally:
         up.kill()

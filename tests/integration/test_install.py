@@ -8,7 +8,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +36,7 @@ from actas.settings import Settings
 from actas.stores import installing as stores_installing
 from actas.stores.installing import INDEXES
 from actas.vault.room import VaultRoom
+from tests.support import eventually
 
 ENV_FILES = {"worker", "scheduler", "operator", "flower"}
 
@@ -484,13 +484,11 @@ def nowhere() -> int:
 
 
 def wait_for_listener(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"nobody listens on {port}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    eventually(listens, seconds=30, what=f"somebody listens on {port}")
 
 
 def test_a_vault_that_is_not_there(house: Installation) -> None:

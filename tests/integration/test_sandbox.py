@@ -21,6 +21,7 @@ import pytest
 
 from actas.sandbox.remote import SandboxControl, SandboxError
 from actas.sandbox.state import account_id, s256
+from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
 REDIRECT = "http://127.0.0.1:9/cb"
@@ -151,13 +152,6 @@ def said(callback: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(callback).query, strict_parsing=True))
 
 
-def wait_until(condition, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.01)
-
-
 @contextmanager
 def leaving(provider, method, path, authorization, body, kind="application/json", *, unsent=0):
     """A client that has sent its request, but for some bytes, when the block begins, and hangs up when it ends."""
@@ -212,7 +206,7 @@ def test_it_stops_at_once_though_it_holds_requests_and_connections(tmp_path):
         provider.control.misbehave("tweets", "hold_before")
         with ThreadPoolExecutor(1) as pool:
             pool.submit(provider.post, token, "held")
-            wait_until(lambda: provider.control.held() == 1)
+            eventually(lambda: provider.control.held() == 1)
             started = time.monotonic()
             provider.process.send_signal(signal.SIGTERM)
             provider.process.wait(20)
@@ -384,7 +378,7 @@ def test_a_code_works_once(provider, user):
 def test_a_code_dies_at_its_age(tmp_path):
     with running(tmp_path, code_seconds=1) as provider:
         old = provider.code("alice")
-        wait_until(
+        eventually(
             lambda: (
                 provider.redeem(old, code_verifier="w" * 43)
                 .json()["error_description"]
@@ -399,7 +393,7 @@ def test_the_first_access_token_has_its_own_life(tmp_path):
         first = provider.connect("alice")
         assert first["expires_in"] == 5
         assert provider.api("GET", "/2/users/me", first["access_token"]).status_code == 200
-        wait_until(lambda: provider.api("GET", "/2/users/me", first["access_token"]).status_code == 401)
+        eventually(lambda: provider.api("GET", "/2/users/me", first["access_token"]).status_code == 401)
         assert provider.refresh(first["refresh_token"]).json()["expires_in"] == 90
 
 
@@ -710,7 +704,7 @@ def test_a_request_held_before_is_carried_out_when_released(provider, user):
     tokens = provider.connect(user)
     provider.control.misbehave("token", "hold_before")
     with in_background(provider.refresh, tokens["refresh_token"]) as reply:
-        wait_until(lambda: provider.control.held() == 1)
+        eventually(lambda: provider.control.held() == 1)
         assert provider.family(user)["exchanges"] == 0
         assert provider.control.release() == 1
         assert reply.result(20).status_code == 200
@@ -728,8 +722,8 @@ def test_a_request_held_before_whose_client_goes_away_is_never_carried_out(provi
     else:
         request = ("/2/tweets", f"Bearer {tokens['access_token']}", '{"text": "x"}')
     with leaving(provider, "POST", *request):
-        wait_until(lambda: provider.control.held() == 1)
-    wait_until(lambda: provider.control.held() == 0)
+        eventually(lambda: provider.control.held() == 1)
+    eventually(lambda: provider.control.held() == 0)
     provider.control.behave()
     assert provider.control.release() == 0
     assert provider.texts(user) == []
@@ -741,7 +735,7 @@ def test_a_request_held_after_has_happened_already(provider, user):
     token = provider.connect(user)["access_token"]
     provider.control.misbehave("tweets", "hold_after")
     with in_background(provider.post, token, "done") as reply:
-        wait_until(lambda: provider.control.held() == 1)
+        eventually(lambda: provider.control.held() == 1)
         assert provider.texts(user) == ["done"]
         assert not reply.done()
         provider.control.release()
@@ -752,8 +746,8 @@ def test_a_held_reply_whose_client_goes_away_is_held_no_longer(provider, user):
     token = provider.connect(user)["access_token"]
     provider.control.misbehave("tweets", "hold_after")
     with leaving(provider, "POST", "/2/tweets", f"Bearer {token}", '{"text": "x"}'):
-        wait_until(lambda: provider.control.held() == 1)
-    wait_until(lambda: provider.control.held() == 0)
+        eventually(lambda: provider.control.held() == 1)
+    eventually(lambda: provider.control.held() == 0)
     assert provider.texts(user) == ["x"]
 
 
@@ -770,11 +764,11 @@ def test_a_release_frees_all_that_is_held_and_nothing_that_comes_later(provider,
     provider.control.misbehave("tweets", "hold_before")
     with ThreadPoolExecutor(9) as pool:
         early = [pool.submit(provider.post, token, f"{n}") for n in range(8)]
-        wait_until(lambda: provider.control.held() == 8)
+        eventually(lambda: provider.control.held() == 8)
         assert provider.control.release() == 8
         assert [reply.result(20).status_code for reply in early] == [201] * 8
         late = pool.submit(provider.post, token, "late")
-        wait_until(lambda: provider.control.held() == 1)
+        eventually(lambda: provider.control.held() == 1)
         assert "late" not in provider.texts(user)
         provider.control.release()
         assert late.result(20).status_code == 201
@@ -829,7 +823,7 @@ def test_a_slow_request_is_answered_late_and_carried_out_though_nobody_waits(pro
     with httpx.Client(base_url=provider.url, timeout=timeout) as impatient, pytest.raises(httpx.ReadTimeout):
         impatient.post("/2/tweets", json={"text": "left"}, headers={"authorization": f"Bearer {token}"})
     assert provider.texts(user) == ["waited for"]
-    wait_until(lambda: provider.texts(user) == ["waited for", "left"])
+    eventually(lambda: provider.texts(user) == ["waited for", "left"])
 
 
 def test_a_status_changes_nothing_and_a_status_after_comes_when_it_has_happened(provider, user):
