@@ -13,7 +13,7 @@ import redis
 from pydantic import SecretStr
 
 from actas.clock import Clock, from_numeric_date, to_numeric_date
-from actas.errors import SettingsError
+from actas.redis_client import redis_client
 from worker.errors import AtGate
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,7 @@ class Gates:
         Raises:
             SettingsError: not an address, or one with an option that Redis does not have.
         """
-        try:
-            self._redis = redis.Redis.from_url(
-                redis_url.get_secret_value(), decode_responses=True, socket_timeout=2, socket_connect_timeout=2
-            )
-            pool = self._redis.connection_pool
-            pool.connection_class(**pool.connection_kwargs)  # unconnected: it takes the options, or it does not
-        except (ValueError, TypeError, redis.RedisError):
-            raise SettingsError("ACTAS_REDIS_URL is not a Redis address: redis://user:password@host/0") from None
+        self._redis = redis_client(redis_url, seconds=2, connect_seconds=2)
         self._clock = clock
 
     def close_connections(self) -> None:

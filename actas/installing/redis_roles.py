@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydantic import SecretStr
-from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from actas.errors import ActasError, SettingsError, Unavailable
 from actas.installing import addresses, role_files
+from actas.redis_client import redis_client
 
 ROLES = ("worker", "scheduler", "operator", "flower")
 
@@ -45,14 +45,7 @@ class RedisInstaller:
             Unavailable: nobody answers.
         """
         self._url = url
-        try:
-            self._redis: Redis = Redis.from_url(
-                url.get_secret_value(), decode_responses=True, socket_timeout=10, socket_connect_timeout=5
-            )
-            pool = self._redis.connection_pool
-            pool.connection_class(**pool.connection_kwargs)  # unconnected: it takes the options, or it does not
-        except (ValueError, TypeError, RedisError):
-            raise SettingsError("ACTAS_REDIS_URL is not a Redis address: redis://user:password@host/0") from None
+        self._redis = redis_client(url, seconds=10, connect_seconds=5)
         try:
             self._check()
         except ActasError:

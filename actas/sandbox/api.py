@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, Validat
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from actas.actions.counting import parse_tweet
+from actas.actions.counting import misfit
 from actas.sandbox.records import Reason, Refused
 from actas.sandbox.state import account_id
 
@@ -56,10 +56,6 @@ class ReplyTo(BaseModel, extra="forbid", strict=True):
     in_reply_to_tweet_id: Id
     exclude_reply_user_ids: list[Id] = []
     auto_populate_reply_metadata: bool = False
-
-
-#: More than any text that fits; the counting takes long over those that do not (actas/actions/x.py).
-MOST_CODE_POINTS = 1_400
 
 
 class Draft(BaseModel, extra="forbid", strict=True):
@@ -122,7 +118,7 @@ class Api:
             draft = Draft.model_validate_json(body)
         except ValidationError as error:
             return _invalid(error, headers)
-        if len(draft.text) > MOST_CODE_POINTS or not parse_tweet(draft.text).valid:
+        if misfit(draft.text) is not None:
             # How X words it is a guess; that it refuses is not.
             return _problem(403, "about:blank", "Forbidden", "Your Tweet text is too long.", headers=headers)
         reply_to = draft.reply.in_reply_to_tweet_id if draft.reply else None
