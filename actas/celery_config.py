@@ -11,7 +11,11 @@ from pydantic import SecretStr
 
 #: Task names and queues are part of the interface: operators and other producers know them.
 ACT_TASK, ACT_QUEUE = "actas.act_as_user", "actas.act"
-REVOKE_TASK, GRANTS_QUEUE = "actas.revoke_grant", "actas.grants"
+#: Chores that need somebody who can decrypt; each takes a grant's id.
+GRANTS_QUEUE = "actas.grants"
+REVOKE_TASK, EXCHANGE_TASK = "actas.revoke_grant", "actas.exchange_grant"
+RENEW_KEY_TASK, VERIFY_TASK = "actas.renew_data_key", "actas.verify_grant"
+GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK)
 SCHEDULER_QUEUE = "actas.scheduler"
 
 QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE)
@@ -63,7 +67,7 @@ def celery_config(broker_url: SecretStr) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
         "task_default_queue": ACT_QUEUE,
-        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}, REVOKE_TASK: {"queue": GRANTS_QUEUE}},
+        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}} | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "enable_utc": True,

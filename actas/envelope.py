@@ -26,6 +26,7 @@ NONCE_BYTES = 12  # 96 bits, the length GCM is made for (NIST SP 800-38D section
 class Purpose(StrEnum):
     REFRESH = "refresh"
     ACCESS = "access"
+    RESCUE = "rescue"  # a provider's whole reply, kept until it is in the grant
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from actas.envelope import Purpose, encrypt, new_data_key
 from actas.errors import ConnectError
 from actas.ids import new_id
 from actas.oauth import Tokens
-from actas.records import DataKey, Grant, GrantStatus
+from actas.records import AccessToken, DataKey, Grant, GrantStatus
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom, key_version
 
@@ -30,8 +30,7 @@ def encrypt_tokens(
     return TokenWrite(
         generation=generation,
         refresh_token=encrypt(key, refresh_token, refresh_context),
-        access_token=encrypt(key, tokens.access_token, access_context),
-        access_expires_at=tokens.access_expires_at,
+        access_token=AccessToken(encrypt(key, tokens.access_token, access_context), tokens.access_expires_at),
         exchange_id=new_id(),
     )
 
@@ -81,7 +80,7 @@ class GrantWriter:
                 raise ConnectError("another user of this app has connected this account, and must disconnect it first")
             key, key_id = new_data_key(), new_id()
             wrapped = self.vault.wrap(self.app, [(old.id, key)])[0]
-            data_key = DataKey(key_id, wrapped, key_version(wrapped))
+            data_key = DataKey(key_id, wrapped, key_version(wrapped), now)
             write = replace(
                 encrypt_tokens(old, key, data_key, done.tokens, refresh_token), data_key=data_key, scopes=done.scopes
             )

@@ -125,12 +125,30 @@ class DataKey:
     id: str
     wrapped: str = field(repr=False)
     key_version: int
+    made_at: datetime
+
+    def to_doc(self) -> dict[str, Any]:
+        return {"id": self.id, "wrapped": self.wrapped, "key_version": self.key_version, "made_at": self.made_at}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What has gone wrong with a grant since its last success."""
+
+    #: A provider's own code, one of ours, or ``lost_rotation``.
+    code: str
+    count: int
+    first_at: datetime
+    last_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     envelope: Envelope = field(repr=False)
     expires_at: datetime
+
+    def to_doc(self) -> dict[str, Any]:
+        return {**self.envelope.to_doc(), "expires_at": self.expires_at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +169,17 @@ class Grant:
     data_key: DataKey | None = field(default=None, repr=False)
     refresh_token: Envelope | None = field(default=None, repr=False)
     access_token: AccessToken | None = field(default=None, repr=False)
+    #: When the refresh token ends by itself, as far as anybody has said so.
     refresh_expires_at: datetime | None = None
+    #: When beat should have it exchanged although nobody needs it, so that it lives on; None: never.
+    care_at: datetime | None = None
     exchange_id: str | None = None
-    failure: Mapping[str, Any] | None = None
+    last_used_at: datetime | None = None
+    failure: Failure | None = None
+    #: An exchange at this generation was begun and nobody knows how it ended: the provider may have rotated.
+    unanswered_at: datetime | None = None
+    #: What the provider said when the grant was revoked there.
+    revocation: Mapping[str, Any] | None = None
 
     def context(self, purpose: Purpose, *, generation: int, data_key_id: str) -> Context:
         return Context(purpose, self.id, self.app, self.user, self.provider, self.account, generation, data_key_id)
@@ -166,7 +192,7 @@ class Grant:
             EnvelopeError: a stored ciphertext is incomplete.
         """
         key, access = doc.get("data_key"), doc.get("access_token")
-        refresh = doc.get("refresh_token")
+        refresh, failure = doc.get("refresh_token"), doc.get("failure")
         return cls(
             id=doc["_id"],
             app=doc["app"],
@@ -179,10 +205,16 @@ class Grant:
             generation=doc["generation"],
             created_at=doc["created_at"],
             updated_at=doc["updated_at"],
-            data_key=DataKey(key["id"], key["wrapped"], key["key_version"]) if key else None,
+            data_key=DataKey(key["id"], key["wrapped"], key["key_version"], key["made_at"]) if key else None,
             refresh_token=Envelope.from_doc(refresh) if refresh else None,
             access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,
             refresh_expires_at=doc.get("refresh_expires_at"),
+            care_at=doc.get("care_at"),
             exchange_id=doc.get("exchange_id"),
-            failure=doc.get("failure"),
+            last_used_at=doc.get("last_used_at"),
+            failure=Failure(failure["code"], failure["count"], failure["first_at"], failure["last_at"])
+            if failure
+            else None,
+            unanswered_at=doc.get("unanswered_at"),
+            revocation=doc.get("revocation"),
         )

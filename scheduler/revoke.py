@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actas.celery_config import GRANTS_QUEUE
+from actas.celery_config import GRANTS_QUEUE, REVOKE_TASK
 from scheduler.room import Room
 
 BATCH = 100
@@ -13,5 +13,5 @@ def revoke(room: Room) -> dict[str, int]:
     if room.queue.waiting(GRANTS_QUEUE):
         return {"asked": 0}  # the workers have not taken up yet what was asked before
     grants = room.grants.revoking(BATCH)
-    room.queue.send_revocations(grants)
+    room.queue.ask(REVOKE_TASK, grants)
     return {"asked": len(grants)}

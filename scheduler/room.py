@@ -20,8 +20,8 @@ class Queue:
 
     #: Send these jobs' ids to the workers, over one connection.
     send_jobs: Callable[[Sequence[Job]], None]
-    #: Ask a worker to revoke this grant.
-    send_revocations: Callable[[Sequence[str]], None]
+    #: Ask workers to do a chore (a task's name) for each of these grants.
+    ask: Callable[[str, Sequence[str]], None]
     #: How many messages wait in a queue of this name.
     waiting: Callable[[str], int]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.signals import worker_init
 
-from actas.celery_config import ACT_TASK, REVOKE_TASK
+from actas.celery_config import ACT_TASK
 from actas.errors import ActasError, Unavailable
 from actas.records import Job
 from actas.settings import Settings
@@ -28,7 +28,7 @@ Counts = dict[str, int]
 
 @cache
 def room() -> Room:
-    return Room.open(Settings.from_env(), Queue(send_jobs, send_revocations, waiting))
+    return Room.open(Settings.from_env(), Queue(send_jobs, ask, waiting))
 
 
 @worker_init.connect
@@ -99,9 +99,10 @@ def send_jobs(jobs: Sequence[Job]) -> None:
             )
 
 
-def send_revocations(grants: Sequence[str]) -> None:
-    for grant in grants:
-        app.send_task(REVOKE_TASK, args=(grant,))
+def ask(task: str, grants: Sequence[str]) -> None:
+    with app.producer_pool.acquire(block=True) as producer:
+        for grant in grants:
+            app.send_task(task, args=(grant,), producer=producer)
 
 
 def waiting(queue: str) -> int:

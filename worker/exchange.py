@@ -226,5 +226,5 @@ def check_usable(grant: Grant | None) -> None:
     if grant.status in {GrantStatus.REVOKING, GrantStatus.REVOKED}:
         raise Stopped("its user disconnected", code="disconnected")
     if grant.status is GrantStatus.REAUTHORIZATION_REQUIRED:
-        cause = (grant.failure or {}).get("code", "unknown")
+        cause = grant.failure.code if grant.failure else "unknown"
         raise NeedsUser(f"the user must connect {grant.provider} again ({cause})")

@@ -121,7 +121,9 @@ def job_row(job: Job) -> dict[str, Any]:
 
 def grant_row(grant: Grant) -> dict[str, Any]:
     names = ("id", "app", "user", "provider", "account", "status", "generation", "updated_at")
-    return {name: text(getattr(grant, name)) for name in names} | {"failure": (grant.failure or {}).get("code")}
+    return {name: text(getattr(grant, name)) for name in names} | {
+        "failure": grant.failure.code if grant.failure else None
+    }
 
 
 def text(value: Any) -> Any:

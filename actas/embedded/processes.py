@@ -41,11 +41,11 @@ class Process(Child):
         return _answers(self.address)
 
 
-def worker(place: Place, name: str, concurrency: int, settings: Mapping[str, str]) -> Process:
+def worker(place: Place, name: str, concurrency: int, settings: Mapping[str, str], *, app: str) -> Process:
     return Process(
         place,
         name,
-        *(*CELERY, "worker.app", "worker", "--pool=threads", f"--concurrency={concurrency}"),
+        *(*CELERY, app, "worker", "--pool=threads", f"--concurrency={concurrency}"),
         *("--queues=actas.act,actas.grants", f"--hostname={name}@%h", "--without-mingle", "--without-gossip"),
         "--loglevel=INFO",
         settings=settings,

@@ -44,6 +44,7 @@ class Stack:
         *,
         workers: int = 1,
         concurrency: int = 64,
+        worker_app: str = "worker.app",
         settings: Mapping[str, str] | None = None,
         sandbox: Mapping[str, Any] | None = None,
     ) -> None:
@@ -53,6 +54,7 @@ class Stack:
             directory: for everything that is kept; made, mode 0700.
             workers: how many worker processes.
             concurrency: jobs that each of them runs at once.
+            worker_app: the module that workers start from; for tests that put something between.
             settings: more ``ACTAS_*`` settings, for all of our processes.
             sandbox: more fields of the sandbox's configuration (``actas.sandbox.config.Config``).
         """
@@ -62,6 +64,7 @@ class Stack:
         self.processes: dict[str, processes.Process] = {}
         self._workers = workers
         self._concurrency = concurrency
+        self._worker_app = worker_app
         self._common = {
             "ACTAS_ENV": "development",
             "ACTAS_PROVIDERS_FILE": str(self.directory / "providers.toml"),
@@ -109,7 +112,10 @@ class Stack:
         place, worker = self._place, self.role_env("worker")
         everybody = [
             processes.sandbox(place, self._write_sandbox_config(), self._address("sandbox"), self._common),
-            *(processes.worker(place, f"worker{n + 1}", self._concurrency, worker) for n in range(self._workers)),
+            *(
+                processes.worker(place, f"worker{n + 1}", self._concurrency, worker, app=self._worker_app)
+                for n in range(self._workers)
+            ),
             processes.scheduler(place, self.role_env("scheduler")),
             processes.beat(place, self.role_env("scheduler")),
             processes.flower(place, self._write_flower_config(), self._address("flower"), self.role_env("flower")),

@@ -11,7 +11,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from actas.envelope import Envelope
-from actas.records import DataKey, Grant, GrantStatus
+from actas.records import AccessToken, DataKey, Grant, GrantStatus
 from actas.stores.database import Documents, translated
 
 #: Listings need no ciphertexts; one that cannot be read must not hide the others.
@@ -27,8 +27,8 @@ class TokenWrite:
 
     generation: int
     refresh_token: Envelope
-    access_token: Envelope
-    access_expires_at: datetime
+    #: None: there is none yet, the first job exchanges for one.
+    access_token: AccessToken | None
     exchange_id: str
     data_key: DataKey | None = None  # None: the grant keeps the one it has
     scopes: frozenset[str] | None = None
@@ -37,13 +37,12 @@ class TokenWrite:
         doc: dict[str, Any] = {
             "generation": self.generation,
             "refresh_token": self.refresh_token.to_doc(),
-            "access_token": {**self.access_token.to_doc(), "expires_at": self.access_expires_at},
+            "access_token": self.access_token and self.access_token.to_doc(),
             "exchange_id": self.exchange_id,
             "updated_at": now,
         }
         if self.data_key is not None:
-            key = self.data_key
-            doc["data_key"] = {"id": key.id, "wrapped": key.wrapped, "key_version": key.key_version}
+            doc["data_key"] = self.data_key.to_doc()
         if self.scopes is not None:
             doc["scopes"] = sorted(self.scopes)
         return doc

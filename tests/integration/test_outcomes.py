@@ -100,7 +100,7 @@ def test_a_grant_withdrawn_at_the_provider_parks_the_job_until_the_user_returns(
     eventually(lambda: client.job(job.id).status is JobStatus.PARKED, what="the job is parked")
     grant = client.grant(user=user, provider="x")
     assert grant.status is GrantStatus.REAUTHORIZATION_REQUIRED
-    assert grant.failure["code"] == "invalid_request"  # what X says of a dead token
+    assert grant.failure.code == "invalid_request"  # what X says of a dead token
     connect(user)
     assert client.wait(job.id).status is JobStatus.SUCCEEDED
     assert posts(user) == ["waits for its user"]
@@ -114,7 +114,7 @@ def test_a_lost_answer_to_an_exchange_ends_in_an_explicit_state_with_its_cause(c
     job = post(client, user, "x")
     eventually(lambda: client.job(job.id).status is JobStatus.PARKED, what="the job is parked")
     grant = client.grant(user=user, provider="x")
-    assert (grant.status, grant.failure["code"]) == (GrantStatus.REAUTHORIZATION_REQUIRED, "lost_rotation")
+    assert (grant.status, grant.failure.code) == (GrantStatus.REAUTHORIZATION_REQUIRED, "lost_rotation")
 
 
 def test_a_token_endpoint_in_trouble_is_waited_out(client, connect, sandbox, user, posts):

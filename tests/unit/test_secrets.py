@@ -50,7 +50,7 @@ GRANT = Grant(
     generation=1,
     created_at=NOW,
     updated_at=NOW,
-    data_key=DataKey("k", f"vault:v1:{CANARY}", 1),
+    data_key=DataKey("k", f"vault:v1:{CANARY}", 1, NOW),
     refresh_token=Envelope(1, b"canary-nonce", b"canary-ciphertext"),
     access_token=AccessToken(Envelope(1, b"canary-nonce", b"canary-ciphertext"), NOW),
 )
