@@ -41,7 +41,9 @@ class Process(Child):
         return _answers(self.address)
 
 
-def worker(place: Place, name: str, concurrency: int, settings: Mapping[str, str], *, app: str) -> Process:
+def worker(
+    place: Place, name: str, concurrency: int, settings: Mapping[str, str], *, app: str = "worker.app"
+) -> Process:
     return Process(
         place,
         name,
