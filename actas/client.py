@@ -363,7 +363,9 @@ class Client:
         return cancelled, max(0, asked - cancelled)  # a job added in between was not asked
 
     def _stored(self, user: str, done: Connected) -> Grant:
-        grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._clock).store(user, done)
+        grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._providers, self._clock).store(
+            user, done
+        )
         self._room.jobs.resume_parked(grant.id, self._clock())
         return grant
 

@@ -127,6 +127,12 @@ class ProviderUnavailable(Unavailable):
     code = "provider_unavailable"
 
 
+class ProviderBusy(ProviderUnavailable):
+    """The provider asked us to come back later (429); it did nothing."""
+
+    code = "provider_busy"
+
+
 # --- refusals by Vault, and by our own checks ---
 
 

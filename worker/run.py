@@ -96,7 +96,7 @@ def do(job: Job, owner: str, lease_ends_at: float, room: Room, watch: Watch) -> 
     action = room.actions[claims.action]
     grant = looked_up(claims, room)
     room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
-    access = token_for(grant, room, watch)
+    access = token_for(grant, job, room, watch)
     if access.exchanged:  # that took time: ask again what may have changed meanwhile
         looked_up(claims, room)
         if room.jobs.stop_requested(job.id):
@@ -156,11 +156,11 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     return grant
 
 
-def token_for(grant: Grant, room: Room, watch: Watch) -> Access:
+def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
     if not room.exchange.is_live(grant):
         watch("awaiting_token")
     try:
-        return room.exchange.access_token(grant)
+        return room.exchange.access_token(grant, asked_by=job.id)
     except ClientRefused:
         room.gates.close(client_gate(grant.app, grant.provider), room.clock() + OPERATOR_PAUSE)
         log.error("client.refused app=%s provider=%s: mend its client credentials", grant.app, grant.provider)  # noqa: TRY400 - the traceback says nothing more
@@ -195,6 +195,7 @@ def act_once(
             effect_id(job),
             owner=owner,
             now=room.clock(),
+            kind="act",
             app=claims.app,
             user=claims.user,
             grant=claims.grant,
@@ -218,7 +219,11 @@ def act_once(
         if isinstance(error, RateLimited):
             room.gates.close(grant_gate(claims.grant, action.name), error.until)
         if isinstance(error, AccessTokenRefused):
-            patiently(room.grants.drop_access_token, claims.grant, generation=access.grant.generation)
+            refused_again = patiently(
+                room.grants.refuse_access_token, claims.grant, generation=access.grant.generation, now=room.clock()
+            )
+            if refused_again is not None:  # a new token was no better; asking for more of them would not help either
+                room.gates.close(grant_gate(claims.grant, action.name), refused_again)
         raise
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
