@@ -32,6 +32,8 @@ class Tokens:
     refresh_token: SecretStr | None = None
     #: None when the provider granted exactly what was asked for (RFC 6749 section 3.3).
     scopes: frozenset[str] | None = None
+    #: Seconds until the refresh token ends by itself, as far as the reply says so: no RFC has a field for it.
+    refresh_expires_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_s
         access_expires_at=to_milliseconds(now + timedelta(seconds=lifetime)),
         refresh_token=SecretStr(str(refresh)) if refresh else None,
         scopes=frozenset(str(scope).split()) if scope else None,
+        refresh_expires_in=_refresh_lifetime(body),
     )
 
 
@@ -189,6 +192,28 @@ def _lifetime(expires_in: object, default: int) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), YEAR_SECONDS) if math.isfinite(seconds) else None
+
+
+#: GitHub, LinkedIn and TikTok; Keycloak. The first that says a number of seconds counts.
+_REFRESH_LIFETIME_FIELDS = ("refresh_token_expires_in", "refresh_expires_in")
+
+#: A refresh token of which a longer life is said has no end that would concern anybody; 100 years.
+_ENDLESS_SECONDS = 100 * YEAR_SECONDS
+
+
+def _refresh_lifetime(body: Mapping[str, object]) -> float | None:
+    """Seconds until the refresh token's end; None if nothing sensible is said, or 0: Keycloak's word for no end."""
+    for name in _REFRESH_LIFETIME_FIELDS:
+        said = body.get(name)
+        if isinstance(said, bool) or not isinstance(said, int | float | str):
+            continue
+        try:
+            seconds = float(said)
+        except (ValueError, OverflowError):
+            continue
+        if 0 < seconds <= _ENDLESS_SECONDS:  # false of NaN
+            return seconds
+    return None
 
 
 def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderUnavailable:
