@@ -28,6 +28,14 @@ class RefreshLife:
     #: When to exchange it although nobody needs an access token.
     care_at: datetime | None
 
+    def to_doc(self) -> dict[str, datetime | None]:
+        """As it stands in a grant."""
+        return {
+            "refresh_absolute_at": self.absolute_at,
+            "refresh_expires_at": self.expires_at,
+            "care_at": self.care_at,
+        }
+
 
 def refresh_life(
     profile: RefreshProfile,
@@ -66,7 +74,7 @@ def refresh_life(
 
 
 def _stands_still(said_seconds: float | None, absolute_at: datetime | None, previous: datetime | None) -> bool:
-    """Whether the provider counts down to one end through all its tokens (a session's): no exchange moves it."""
+    """Whether the provider counts down to one end through all its tokens, such as a session's."""
     return (
         said_seconds is not None
         and absolute_at is not None
