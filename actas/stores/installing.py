@@ -41,7 +41,10 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("app", "provider", "account"), {"unique": True}),
         (("app", "user", "provider"), {}),
         (("status",), {}),
+        (("app", "data_key.key_version", "_id"), {}),
+        (("app", "data_key.made_at"), {}),
     ),
+    "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (),
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
