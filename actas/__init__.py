@@ -9,7 +9,7 @@ from actas.records import Grant, GrantStatus, Job, JobError
 from actas.requests import JobRequest
 from actas.settings import Settings
 from actas.states import JobStatus
-from actas.stopping import Cancellation, Disconnection
+from actas.stopping import Cancellation, Disconnection, UserRevocation
 
 __all__ = [
     "ActasError",
@@ -24,4 +24,5 @@ __all__ = [
     "JobRequest",
     "JobStatus",
     "Settings",
+    "UserRevocation",
 ]

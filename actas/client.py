@@ -16,9 +16,11 @@ from actas.granting import GrantWriter
 from actas.oauth import parse_tokens
 from actas.providers import Provider, Providers
 from actas.records import Grant, GrantStatus, Job
+from actas.refusing import AppBlacklist
 from actas.requests import (
     JobRequest,
     check_account,
+    check_jobs,
     check_limit,
     check_redirect_uri,
     check_scopes,
@@ -28,10 +30,10 @@ from actas.requests import (
     is_short_text,
 )
 from actas.room import Connections, Room
-from actas.scheduling import JobWriter
+from actas.scheduling import USABLE, JobWriter
 from actas.settings import Settings
 from actas.states import FINAL, JobStatus
-from actas.stopping import Cancellation, Disconnection, Stopper
+from actas.stopping import Cancellation, Disconnection, Stopper, UserRevocation
 
 
 class Client:
@@ -48,6 +50,8 @@ class Client:
         self._providers = Providers.load(settings.providers_file)
         self._actions = Actions()
         self._connections = Connections(settings)
+        #: For the app's own JWTs: what must be refused although it has not expired.
+        self.blacklist = AppBlacklist(self.app, self._connections, clock)
 
     @classmethod
     def from_env(cls) -> Client:
@@ -186,7 +190,7 @@ class Client:
 
         Raises:
             UnknownAction, InvalidPayload, InvalidTime, NoGrant, AmbiguousAccount, InsufficientScope,
-            IdempotencyConflict.
+            IdempotencyConflict, JustRevoked.
         """
         request = JobRequest(action, user, payload, at, deadline, account, idempotency_key)
         return self.schedule_many([request])[0]
@@ -256,6 +260,39 @@ class Client:
         job = self.job(job.id)
         return Cancellation("cancelled" if job.status is JobStatus.CANCELLED else "too_late", job)
 
+    def reschedule(self, job_id: str, *, at: datetime, deadline: datetime | None = None) -> Job:
+        """Move a job that no worker holds to another time; it is signed anew, and a held one goes on.
+
+        ``deadline`` defaults to 24 hours after ``at``. Attempts count from none again.
+
+        Raises:
+            TooLateToReschedule: it has ended, or a worker holds it or died with it, or it is to be stopped.
+            JustRevoked: its user was revoked less than 5 seconds ago.
+            InvalidTime, NoGrant, InsufficientScope, NotFound.
+            JobRefused: its document is not what this app signed.
+        """
+        return self._writer.rewrite(self.job(job_id), at=at, deadline=deadline)
+
+    # --- logging out everywhere ---
+
+    def revoke_user(
+        self, user: str, *, keep: str | None = None, jobs: str = "cancel", reason: str = "revoked"
+    ) -> UserRevocation:
+        """Log a user out everywhere: ``blacklist.refuses`` every JWT issued to this ``sub`` up to now.
+
+        Up to now means 5 seconds more, because clocks differ. ``keep`` is the ``jti`` of one session that stays; the
+        latest call decides which. ``jobs`` says what becomes of the user's jobs signed so far: ``cancel``, ``hold``
+        (parked until they are signed anew, see ``reschedule``) or ``keep``. Accounts stay connected.
+
+        Raises:
+            InvalidRequest.
+        """
+        check_user(user)
+        if keep is not None:
+            check_text("keep", keep, "the jti of the session that stays")
+        check_text("reason", reason, "why the user is logged out")
+        return self._stopper.revoke_user(user, jobs=check_jobs(jobs), keep=keep, reason=reason)
+
     # --- inside ---
 
     @property
@@ -272,7 +309,7 @@ class Client:
 
     @property
     def _stopper(self) -> Stopper:
-        return Stopper(self.app, self._room.jobs, self._clock)
+        return Stopper(self.app, self._room.jobs, self._room.blacklist, self._clock)
 
     def _provider(self, name: str) -> Provider:
         check_text("provider", name, "the name of a provider")
@@ -293,7 +330,7 @@ class Client:
 
 
 def _choose(grants: Sequence[Grant]) -> Grant:
-    usable = [grant for grant in grants if grant.status in {GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED}]
+    usable = [grant for grant in grants if grant.status in USABLE]
     if not usable:
         raise NoGrant
     if len(usable) > 1:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from actas.http import Http
 from actas.settings import Settings
 from actas.signing import KeyVersions
+from actas.stores.blacklist import Blacklist
 from actas.stores.connects import Connects
 from actas.stores.database import Documents, connect
 from actas.stores.grants import Grants
@@ -25,6 +26,7 @@ class Room:
     jobs: Jobs
     grants: Grants
     connects: Connects
+    blacklist: Blacklist
     vault: VaultRoom
     key_versions: KeyVersions
     http: Http
@@ -38,6 +40,7 @@ class Room:
             jobs=Jobs(database),
             grants=Grants(database),
             connects=Connects(database),
+            blacklist=Blacklist(database),
             vault=vault,
             key_versions=KeyVersions(vault),
             http=Http(),

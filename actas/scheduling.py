@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from actas import signing
+from actas import jws, signing
 from actas.actions import Action, Actions
+from actas.blacklist import Fate, fate, ids_for
 from actas.clock import Clock
-from actas.errors import IdempotencyConflict, InsufficientScope
+from actas.errors import (
+    IdempotencyConflict,
+    InsufficientScope,
+    JobRefused,
+    JustRevoked,
+    NoGrant,
+    TooLateToReschedule,
+)
 from actas.ids import new_id
 from actas.jws import Claims
-from actas.records import Grant, Job
+from actas.records import Grant, GrantStatus, Job
 from actas.requests import (
     JobRequest,
     check_account,
@@ -25,8 +33,15 @@ from actas.requests import (
     window,
 )
 from actas.room import Room
-from actas.states import JobStatus
+from actas.states import WAITING, JobStatus
 from actas.stopping import Stopper
+from actas.vault.room import signing_key_name
+
+#: A grant that is there to be used, now or when its user has connected again.
+USABLE = frozenset({GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED})
+
+#: How often a job may move on (into the queue, or out of it) while it is being signed anew.
+TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +63,11 @@ class JobWriter:
         grants: dict[tuple[str, str, str | None], Grant] = {}
         claims = [self._claims(request, grants, now) for request in requests]
         self._check_keys(requests)
+        self._check_not_just_revoked({request.user for request in requests}, now)
         signed = signing.sign(self.room.vault, self.room.key_versions, claims)
         jobs = [
             Job(
-                jws=jws,
+                jws=token,
                 status=JobStatus.SCHEDULED,
                 next_at=job.run_at,
                 created_at=now,
@@ -59,10 +75,53 @@ class JobWriter:
                 request_digest=digest(request),
                 **job.copies(),
             )
-            for request, job, jws in zip(requests, claims, signed, strict=True)
+            for request, job, token in zip(requests, claims, signed, strict=True)
         ]
         known = self.room.jobs.insert(jobs) if jobs else set()
         return self._first_of_each_key(jobs, known) if known else jobs
+
+    def rewrite(self, job: Job, *, at: datetime, deadline: datetime | None) -> Job:
+        """Sign a job anew for another time; what stands in MongoDB beside the signature is not believed."""
+        now = self.clock()
+        for _ in range(TRIES):
+            _check_free(job)
+            claims = self._anew(job, at, deadline, now)
+            (token,) = signing.sign(self.room.vault, self.room.key_versions, [claims])
+            if (signed := self.room.jobs.sign_anew(job, claims, jws=token, now=now)) is not None:
+                return signed
+            job = self.room.jobs.get(job.id) or job
+        raise TooLateToReschedule("the job is under way")
+
+    def _anew(self, job: Job, at: datetime, deadline: datetime | None, now: datetime) -> Claims:
+        """What the app signed for this job, at another time, if it may be asked for still."""
+        old = jws.verify(job.jws, self._own_public_key, now)
+        if any(getattr(job, name) != signed for name, signed in old.copies().items()):
+            raise JobRefused("the job's document does not say what was signed; schedule another one", code="altered")
+        action = self.actions[old.action]
+        check_payload(action, old.payload)
+        run_at, deadline = window(JobRequest(old.action, old.user, old.payload, at, deadline), now)
+        _check_granted(action, self._grant_of(old))
+        if self.room.blacklist.find(ids_for(self.app, jti=old.id, user=None)):
+            # The entry may end before the new deadline, and would then refuse it no longer.
+            raise TooLateToReschedule("the job's id is on the blacklist; schedule another one")
+        self._check_not_just_revoked({old.user}, now)
+        return replace(old, run_at=run_at, deadline=deadline, issued_at=now, rev=old.rev + 1)
+
+    def _own_public_key(self, key_name: str, version: int) -> bytes | None:
+        """For checking what this app signed: the document may name any key."""
+        return self.room.key_versions.get(key_name, version) if key_name == signing_key_name(self.app) else None
+
+    def _grant_of(self, claims: Claims) -> Grant:
+        for grant in self.room.grants.find(app=self.app, user=claims.user, provider=claims.provider):
+            if grant.id == claims.grant and grant.status in USABLE:
+                return grant
+        raise NoGrant
+
+    def _check_not_just_revoked(self, users: Iterable[str], now: datetime) -> None:
+        """Make sure that a worker will not take what is signed now for older than a revocation of its user."""
+        ids = [entry for user in users for entry in ids_for(self.app, jti=None, user=user)]
+        if fate(self.room.blacklist.find(ids), issued_at=now) is not Fate.KEEP:
+            raise JustRevoked
 
     def _claims(self, request: JobRequest, grants: dict[tuple[str, str, str | None], Grant], now: datetime) -> Claims:
         check_text("action", request.action, "the name of an action, such as x.post")
@@ -119,6 +178,15 @@ class JobWriter:
                 raise _conflict(job.idempotency_key, begun=len(added) - stopped)
             result.append(there)
         return result
+
+
+def _check_free(job: Job) -> None:
+    if job.stop:
+        raise TooLateToReschedule("the job is to be stopped; schedule another one")
+    if job.orphaned:
+        raise TooLateToReschedule("a worker died with the job, and what it did is not looked into yet; ask again later")
+    if job.status not in WAITING:
+        raise TooLateToReschedule(f"the job is {job.status}; schedule another one")
 
 
 def _check_granted(action: Action[Any], grant: Grant) -> None:
