@@ -65,6 +65,8 @@ class Job:
     stop: bool = False
     #: A worker died while it held it, and nobody has looked yet what that one left in the journal.
     orphaned: bool = False
+    #: Parked until its app signs it anew, whatever its grant does.
+    held: bool = False
     result: str | None = None
     error: JobError | None = None
     finished_at: datetime | None = None
@@ -115,6 +117,7 @@ class Job:
             attempts=doc.get("attempts", 0),
             stop=doc.get("stop", False),
             orphaned=doc.get("orphaned", False),
+            held=doc.get("held", False),
             result=doc.get("result"),
             error=JobError(error["code"], error["message"], error["at"]) if error else None,
             finished_at=doc.get("finished_at"),

@@ -13,6 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
+from actas.blacklist import Fate
 from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
 from actas.http import NotSent
 from actas.ids import new_id
@@ -22,6 +23,7 @@ from actas.stores.effects import Effect
 from worker.decision import INTERNAL_ERROR, OPERATOR_PAUSE, Decision, decide
 from worker.errors import (
     AccessTokenRefused,
+    Held,
     LeaseTooShort,
     NotYet,
     OutcomeUnknown,
@@ -143,12 +145,15 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     """The grant, if it may be used for this job now: one read brings it and the blacklist's word.
 
     Raises:
-        Stopped, NeedsUser, JobRefused.
+        Stopped, Held, NeedsUser, JobRefused.
     """
     ids = blacklist.ids_for(claims.app, jti=claims.id, user=claims.user)
     grant, entries = room.grants.read_for_job(claims.grant, ids)
-    if blacklist.refusal(entries, jti=claims.id, issued_at=claims.issued_at) is not None:
-        raise Stopped("it is on the blacklist", code="revoked")
+    match blacklist.fate(entries, issued_at=claims.issued_at):
+        case Fate.CANCEL:
+            raise Stopped("it is on the blacklist", code="revoked")
+        case Fate.HOLD:
+            raise Held
     check_usable(grant)
     assert grant is not None
     if (grant.app, grant.user, grant.provider) != (claims.app, claims.user, claims.provider):
@@ -266,6 +271,8 @@ def settled(job: Job, owner: str, error: Exception, room: Room) -> Outcome | Non
     fields: dict[str, Any] = {"attempts": job.attempts + decision.counts}
     if decision.at is not None:
         fields["next_at"] = decision.at
+    if isinstance(error, Held):
+        fields["held"] = True
     if not room.jobs.settle(job, owner, decision.to, now, error=decision.as_error(now), **fields):
         # Asked to stop while we held it, it ends here instead of coming back; or else it is no longer ours to move.
         decision = Decision(JobStatus.CANCELLED, "cancelled", "stopped before its request was sent")

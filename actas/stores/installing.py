@@ -35,7 +35,9 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status", "claim.until"), {}),
         (("app", "user", "status"), {}),
         (("batch",), {"partialFilterExpression": {"batch": {"$exists": True}}}),
-        (("status", "grant"), {}),
+        # Held jobs are parked, too, and no tick looks at them but for those whose deadline has come.
+        (("status", "held", "grant"), {}),
+        (("status", "deadline"), {"partialFilterExpression": {"status": "parked"}}),
     ),
     "grants": (
         (("app", "provider", "account"), {"unique": True}),
@@ -69,6 +71,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
             **dict.fromkeys(("rev", "attempts"), _COUNT),
             "payload": {"bsonType": "object"},
             "status": {"enum": [str(status) for status in JobStatus]},
+            "held": {"bsonType": "bool"},
             "idempotency_key": _TEXT,
             "batch": _TEXT,
             "claim": {"bsonType": "object", "required": ["owner", "until"]},
