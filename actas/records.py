@@ -180,8 +180,6 @@ class Grant:
     refresh_absolute_at: datetime | None = None
     #: When the refresh token ends by itself, as far as anybody has said so.
     refresh_expires_at: datetime | None = None
-    #: The same, but for any end that using it puts off.
-    refresh_absolute_at: datetime | None = None
     #: When beat should have it exchanged although nobody needs it, so that it lives on; None: never.
     care_at: datetime | None = None
     exchange_id: str | None = None
@@ -221,7 +219,6 @@ class Grant:
             access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,
             refresh_absolute_at=doc.get("refresh_absolute_at"),
             refresh_expires_at=doc.get("refresh_expires_at"),
-            refresh_absolute_at=doc.get("refresh_absolute_at"),
             care_at=doc.get("care_at"),
             exchange_id=doc.get("exchange_id"),
             last_used_at=doc.get("last_used_at"),

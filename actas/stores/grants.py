@@ -210,21 +210,20 @@ class Grants:
         }
         doc = self._grants.find_one_and_update(
             {"_id": grant.id, "generation": grant.generation, "data_key.id": grant.data_key.id},
-            [{"$set": fields | late}, {"$unset": "exchange_lease"}],
+            [{"$set": fields | late}, {"$unset": ["exchange_lease", "renewal"]}],
             return_document=ReturnDocument.AFTER,
         )
         return Grant.from_doc(doc) if doc else None
 
     @translated
-    def swap_data_key(self, grant: Grant, write: TokenWrite, now: datetime) -> Grant | None:
-        """Write the same tokens under another data key; nothing else changes, but nobody else's flight may land now."""
-        assert grant.data_key is not None
-        doc = self._grants.find_one_and_update(
-            {"_id": grant.id, "generation": grant.generation, "data_key.id": grant.data_key.id},
-            {"$set": write.to_doc(now), "$unset": {"exchange_lease": "", "renewal": ""}},
-            return_document=ReturnDocument.AFTER,
-        )
-        return Grant.from_doc(doc) if doc else None
+    def swap_data_key(self, grant: Grant, write: TokenWrite, now: datetime, *, owner: str) -> bool:
+        """Write the same tokens under another data key; False if the lease is not ours any more.
+
+        Whoever has taken it over may have sent the token meanwhile, and must find the generation it belongs to.
+        """
+        query = {"_id": grant.id, "generation": grant.generation, "exchange_lease.owner": owner}
+        update = {"$set": write.to_doc(now), "$unset": {"exchange_lease": "", "renewal": ""}}
+        return self._grants.update_one(query, update).matched_count == 1
 
     @translated
     def require_reauthorization(self, grant: Grant, cause: str, now: datetime) -> bool:
