@@ -34,12 +34,8 @@ LEASE_IS_OVER = {"$lt": ["$exchange_lease.until", "$$NOW"]}
 TAKEN_OVER = {"$ne": [{"$ifNull": ["$exchange_lease.owner", None]}, None]}
 
 #: Called dead because a reply had been lost: when that reply comes after all, the grant lives.
-CALLED_LOST = {
-    "$and": [
-        {"$eq": ["$status", str(GrantStatus.REAUTHORIZATION_REQUIRED)]},
-        {"$eq": ["$failure.code", LOST_ROTATION]},
-    ]
-}
+CALLED_DEAD = {"$eq": ["$status", str(GrantStatus.REAUTHORIZATION_REQUIRED)]}
+CALLED_LOST = {"$and": [CALLED_DEAD, {"$eq": ["$failure.code", LOST_ROTATION]}]}
 
 #: An access token that its provider's API refused is replaced at most once in this time (a 401 may have other causes).
 REFUSAL_PAUSE = timedelta(minutes=1)
@@ -205,7 +201,7 @@ class Grants:
         fields = {name: {"$literal": value} for name, value in (write.to_doc(now) | {"last_used_at": now}).items()}
         late = {
             "status": {"$cond": [CALLED_LOST, str(GrantStatus.ACTIVE), "$status"]},
-            "failure": {"$cond": [CALLED_LOST, "$failure", "$$REMOVE"]},
+            "failure": {"$cond": [CALLED_DEAD, "$failure", "$$REMOVE"]},
             "unanswered_at": {"$cond": [CALLED_LOST, {"$ifNull": ["$unanswered_at", now]}, "$$REMOVE"]},
         }
         doc = self._grants.find_one_and_update(
