@@ -11,6 +11,7 @@ from actas.connecting import Connected
 from actas.envelope import Purpose, encrypt, new_data_key
 from actas.errors import ConnectError
 from actas.ids import new_id
+from actas.importing.mapping import placeholder
 from actas.oauth import Tokens
 from actas.records import AccessToken, DataKey, Grant, GrantStatus
 from actas.stores.grants import Grants, TokenWrite
@@ -59,7 +60,7 @@ class GrantWriter:
             )
         for _ in range(TRIES):
             now = self.clock()
-            there = next(iter(self.grants.find(app=self.app, provider=done.provider, account=done.account)), None)
+            there = self._find(done.provider, done.account) or self._imported(user, done.provider)
             if there is None:
                 old = Grant(
                     id=new_id(),
@@ -75,7 +76,7 @@ class GrantWriter:
                     updated_at=now,
                 )
             elif there.user == user or there.status is GrantStatus.REVOKED:
-                old = replace(there, user=user, client_id=done.client_id, scopes=done.scopes)
+                old = replace(there, user=user, account=done.account, client_id=done.client_id, scopes=done.scopes)
             else:
                 raise ConnectError("another user of this app has connected this account, and must disconnect it first")
             key, key_id = new_data_key(), new_id()
@@ -84,7 +85,20 @@ class GrantWriter:
             write = replace(
                 encrypt_tokens(old, key, data_key, done.tokens, refresh_token), data_key=data_key, scopes=done.scopes
             )
-            stored = self.grants.insert(old, write, now) if there is None else self.grants.reconnect(old, write, now)
+            if there is None:
+                stored = self.grants.insert(old, write, now)
+            elif there.account == old.account:
+                stored = self.grants.reconnect(old, write, now)
+            else:
+                stored = self.grants.adopt(old, write, now, placeholder=there.account)
             if stored:
                 return replace(old, status=GrantStatus.ACTIVE, generation=write.generation, updated_at=now)
         raise ConnectError("this account is being connected elsewhere at the same moment; try again")
+
+    def _find(self, provider: str, account: str) -> Grant | None:
+        return next(iter(self.grants.find(app=self.app, provider=provider, account=account)), None)
+
+    def _imported(self, user: str, provider: str) -> Grant | None:
+        """The user's grant that was imported without its account, which a connection tells."""
+        found = self._find(provider, placeholder(user))
+        return found if found is not None and found.user == user else None

@@ -20,6 +20,7 @@ from scheduler.rescue import rescue
 from scheduler.resume import resume
 from scheduler.revoke import revoke
 from scheduler.room import Queue, Room
+from scheduler.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,11 @@ def resume_task() -> Counts:
 @app.task(name="actas.revoke", send_events=False)
 def revoke_task() -> Counts:
     return tick(revoke)
+
+
+@app.task(name="actas.verify", send_events=False)
+def verify_task() -> Counts:
+    return tick(verify)
 
 
 @app.task(name="actas.purge_blacklist")

@@ -41,6 +41,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("app", "provider", "account"), {"unique": True}),
         (("app", "user", "provider"), {}),
         (("status",), {}),
+        (("verify_asked_at",), {"partialFilterExpression": {"verify_asked_at": {"$exists": True}}}),
     ),
     "effects": (),
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
