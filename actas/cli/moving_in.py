@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
@@ -92,7 +92,6 @@ def import_tokens(
             provider=provider,
             client_id=vault.client_credentials(settings.app, provider).client_id,
             scopes=granted,
-            has_account="account" in paths,
             source=source,
             grants=ImportedGrants(documents, settings.app, provider),
             vault=vault,
@@ -100,7 +99,7 @@ def import_tokens(
         )
         database.check(documents)
         source.check(write=shred_source)
-        report = Report(as_json=as_json)
+        report = Report(as_json=as_json, paths=paths)
         report.survey(importer, assumed=scopes is None)
         if run:
             report.store(importer)
@@ -123,8 +122,9 @@ def _scopes(given: str | None, provider: Provider) -> frozenset[str]:
 class Report:
     """Runs the steps and says what came of each; never a token, never a user."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, paths: Mapping[str, str]) -> None:
         self._as_json = as_json
+        self._paths = paths
         self._facts: dict[str, Any] = {}
         self._survey = Survey()
 
@@ -152,6 +152,8 @@ class Report:
         }
         if not self._as_json:
             print("\n".join(_survey_lines(importer, survey, assumed=assumed)))
+            if "account" not in self._paths:
+                print("no account is mapped: each user may have one, known only once that user connects again")
 
     def store(self, importer: Importer) -> None:
         with bar("storing", self._survey.to_do) as advance:
@@ -200,8 +202,6 @@ def _survey_lines(importer: Importer, survey: Survey, *, assumed: bool) -> Itera
     yield f"{importer.source.name} -> app {importer.app}, provider {importer.provider}"
     why = "assumed: what its actions need; say --scopes if it was less" if assumed else "as said"
     yield f"scopes of tokens that say none: {' '.join(sorted(importer.scopes))} ({why})"
-    if not importer.has_account:
-        yield "accounts are not mapped: each is known only once its user connects again; one account for each user"
     yield f"{survey.found:>9} documents found"
     yield f"{survey.to_do:>9} to be stored"
     lines = {

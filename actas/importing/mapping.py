@@ -55,7 +55,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceDoc:
-    """A document of the source: its ``_id`` as it is there, and what stands at the mapped fields, by name."""
+    """A document of the source: its ``_id`` as it is there, and what stands at each mapped field, by name."""
 
     id: Any
     fields: Mapping[str, Any] = field(repr=False)
@@ -129,7 +129,7 @@ def fingerprint(grant: str, token: SecretStr) -> bytes:
     return hashlib.sha256(f"{grant}\0{token.get_secret_value()}".encode()).digest()
 
 
-def judge(doc: SourceDoc, *, has_account: bool, scopes: frozenset[str], now: datetime) -> Candidate | Reason:
+def judge(doc: SourceDoc, *, scopes: frozenset[str], now: datetime) -> Candidate | Reason:
     """What to import of a document, or why it cannot be; ``scopes`` where it has none of its own."""
     token = doc.fields.get("refresh_token")
     if token is None or (isinstance(token, SecretStr) and not token):
@@ -137,7 +137,7 @@ def judge(doc: SourceDoc, *, has_account: bool, scopes: frozenset[str], now: dat
     if _shows_a_token(doc):  # first: of all others the id is shown
         return Reason.TOKEN_ELSEWHERE
     user, account = _text(doc.fields.get("user")), _text(doc.fields.get("account"))
-    granted = _scopes(doc.fields.get("scopes"))
+    has_account, granted = "account" in doc.fields, _scopes(doc.fields.get("scopes"))
     checks = {
         Reason.BAD_TOKEN: is_token(token),
         Reason.NO_USER: user is not None,

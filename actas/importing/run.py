@@ -73,7 +73,6 @@ class Importer:
     client_id: str
     #: Of those documents that do not say any.
     scopes: frozenset[str]
-    has_account: bool
     source: Source
     grants: ImportedGrants
     vault: VaultRoom
@@ -82,7 +81,7 @@ class Importer:
     def look(self, page: Iterable[SourceDoc]) -> Iterator[tuple[SourceDoc, Candidate | Reason]]:
         now = self.clock()
         for doc in page:
-            yield doc, judge(doc, has_account=self.has_account, scopes=self.scopes, now=now)
+            yield doc, judge(doc, scopes=self.scopes, now=now)
 
     def stand(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Standing, Stored | None]]:
         """How each of these stands to what is stored right now."""

@@ -65,12 +65,12 @@ def test_a_path_leads_through_documents_and_lists(doc, path, value):
 
 
 def judged(*, has_account=True, source_id="d1", **fields):
-    given = {"user": "alice", "account": "42", "refresh_token": TOKEN} | fields
+    given = {"user": "alice", "refresh_token": TOKEN} | ({"account": "42"} if has_account else {}) | fields
     secret = {
         name: SecretStr(value) if name.endswith("token") and isinstance(value, str) else value
         for name, value in given.items()
     }
-    return judge(SourceDoc(source_id, secret), has_account=has_account, scopes=SCOPES, now=NOW)
+    return judge(SourceDoc(source_id, secret), scopes=SCOPES, now=NOW)
 
 
 def test_a_whole_document_becomes_a_candidate():
