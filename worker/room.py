@@ -20,6 +20,7 @@ from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
 from worker.exchange import Exchange
 from worker.gates import Gates
@@ -35,6 +36,7 @@ class Room:
     grants: Grants
     effects: Effects
     drills: Drills
+    verifications: Verifications
     vault: VaultRoom
     key_versions: KeyVersions
     keys: DataKeys
@@ -75,6 +77,7 @@ class Room:
             grants=grants,
             effects=effects,
             drills=Drills(documents),
+            verifications=Verifications(documents),
             vault=vault,
             key_versions=KeyVersions(vault),
             keys=keys,

@@ -45,6 +45,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status",), {}),
         (("app", "data_key.key_version", "_id"), {}),
         (("app", "data_key.made_at"), {}),
+        (("verify_asked_at",), {"partialFilterExpression": {"verify_asked_at": {"$exists": True}}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (),
