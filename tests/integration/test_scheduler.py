@@ -56,7 +56,7 @@ class Ticks:
         self.sent: list[str] = []
         self.asked: list[str] = []
         self.waiting = 0
-        queue = Queue(self._send, self.asked.extend, lambda _: self.waiting)
+        queue = Queue(self._send, lambda _, grants: self.asked.extend(grants), lambda _: self.waiting)
         self.room = Room(Jobs(database), Grants(database), Blacklist(database), queue, lambda: self.now)
 
     def _send(self, jobs) -> None:
@@ -182,6 +182,7 @@ def test_a_parked_job_expires_at_its_deadline(ticks, jobs, status, documents):
         {"status": "done"},
         {"history": "none"},
         {"payload": "text"},
+        {"held": "yes"},
         {"error": {"code": 1}},
     ],
     ids=str,
@@ -213,6 +214,25 @@ def test_a_job_that_was_parked_while_its_user_connected_again_goes_on(ticks, job
     )
     assert resume(ticks.room) == {"resumed": 1}
     assert (status(parked), status(waiting)) == (JobStatus.SCHEDULED, JobStatus.PARKED)
+
+
+def test_a_held_job_does_not_go_on_by_itself_although_its_grant_works(app, ticks, jobs, status, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True, "grant": "works"}})
+    documents["grants"].insert_one({"_id": "works", "account": "works", "status": "active"})
+    assert resume(ticks.room) == {"resumed": 0}
+    assert Jobs(app).resume_parked("works", ticks.now) == 0
+    assert status(held) is JobStatus.PARKED
+
+
+def test_a_held_job_expires_at_its_deadline_and_says_why(app, ticks, jobs, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True}})
+    ticks.now = held.deadline
+    assert rescue(ticks.room)["parked_expired"] == 1
+    done = Jobs(app).get(held.id)
+    assert (done.status, done.held, done.error.code) == (JobStatus.EXPIRED, False, "expired")
+    assert "signed anew" in done.error.message
 
 
 def test_revocations_are_asked_for_again_only_when_the_workers_have_taken_up_the_last_ones(ticks, documents):
