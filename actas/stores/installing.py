@@ -45,6 +45,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status",), {}),
         (("app", "data_key.key_version", "_id"), {}),
         (("app", "data_key.made_at"), {}),
+        (("provider", "care_at"), {"partialFilterExpression": {"status": "active"}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (),
