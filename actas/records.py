@@ -178,8 +178,6 @@ class Grant:
     access_token: AccessToken | None = field(default=None, repr=False)
     #: When the refresh token ends by itself, as far as anybody has said so.
     refresh_expires_at: datetime | None = None
-    #: The same, but for any end that using it puts off.
-    refresh_absolute_at: datetime | None = None
     #: When beat should have it exchanged although nobody needs it, so that it lives on; None: never.
     care_at: datetime | None = None
     exchange_id: str | None = None
@@ -218,7 +216,6 @@ class Grant:
             refresh_token=Envelope.from_doc(refresh) if refresh else None,
             access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,
             refresh_expires_at=doc.get("refresh_expires_at"),
-            refresh_absolute_at=doc.get("refresh_absolute_at"),
             care_at=doc.get("care_at"),
             exchange_id=doc.get("exchange_id"),
             last_used_at=doc.get("last_used_at"),

@@ -80,6 +80,8 @@ class Held:
     asked_by: str
     #: The provider may have rotated the token, and nobody has the new one.
     unanswered: bool = False
+    #: Tokens were written, and the lease ended with that.
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,23 +160,33 @@ class Exchange:
         Raises:
             As ``access_token``.
         """
-        held = self._lease(grant_id, asked_by)
-        try:
+        with self.under_lease(grant_id, asked_by) as held:
             reached(FaultPoint.EXCHANGE_LEASED)
             # Whoever held the lease before us may have brought what we want, or have died with it in a rescue slot.
             if not needed(held.grant):
-                self._let_go(held)
                 return held.grant, None
             if self.rescue(held.grant):
                 raise TokenPending  # look again: most likely there is a live token now
             return self._send(held, new_key=new_key)
+
+    @contextlib.contextmanager
+    def under_lease(self, grant_id: str, asked_by: str) -> Iterator[Held]:
+        """Hold the right to use a grant's refresh token; nobody else uses it meanwhile.
+
+        Raises:
+            TokenPending: somebody else holds it.
+            NeedsUser, Stopped: the grant does not work any more.
+        """
+        held, failure = self._lease(grant_id, asked_by), None
+        try:
+            yield held
         except (NotSent, NoReply, ProviderUnavailable, TokenEndpointError) as error:
             held.unanswered |= perhaps_rotated(error)
-            self._let_go(held, failure=failure_code(error))
+            failure = failure_code(error)
             raise
-        except BaseException:
-            self._let_go(held)
-            raise
+        finally:
+            if not held.over:
+                self._let_go(held, failure)
 
     def rescue(self, leased: Grant) -> bool:
         """Write into the grant what somebody else received for it and could not write; False if there is nothing.
@@ -213,6 +225,7 @@ class Exchange:
             self.slots.keep(leased, key, answer)
             reached(FaultPoint.EXCHANGE_RESCUED)
             stored = self._store(leased, self._write(leased, answer, refresh_token, *fresh), answer)
+            held.over = True
         reached(FaultPoint.EXCHANGE_DONE)
         return stored, tokens.access_token
 
@@ -234,7 +247,7 @@ class Exchange:
             self.sleep(pause)
             pause = min(0.5, pause * 1.5)
 
-    def _let_go(self, held: Held, *, failure: str | None = None) -> None:
+    def _let_go(self, held: Held, failure: str | None) -> None:
         with contextlib.suppress(MongoUnavailable):  # then the lease ends by itself
             self.grants.release_exchange_lease(
                 held.grant.id, owner=held.owner, now=self.clock(), failure=failure, unanswered=held.unanswered

@@ -16,6 +16,7 @@ from actas.providers import Providers
 from actas.settings import Settings
 from actas.signing import KeyVersions
 from actas.stores import database
+from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
@@ -33,6 +34,7 @@ class Room:
     jobs: Jobs
     grants: Grants
     effects: Effects
+    drills: Drills
     vault: VaultRoom
     key_versions: KeyVersions
     keys: DataKeys
@@ -72,6 +74,7 @@ class Room:
             jobs=Jobs(documents),
             grants=grants,
             effects=effects,
+            drills=Drills(documents),
             vault=vault,
             key_versions=KeyVersions(vault),
             keys=keys,

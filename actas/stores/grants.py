@@ -34,12 +34,8 @@ LEASE_IS_OVER = {"$lt": ["$exchange_lease.until", "$$NOW"]}
 TAKEN_OVER = {"$ne": [{"$ifNull": ["$exchange_lease.owner", None]}, None]}
 
 #: Called dead because a reply had been lost: when that reply comes after all, the grant lives.
-CALLED_LOST = {
-    "$and": [
-        {"$eq": ["$status", str(GrantStatus.REAUTHORIZATION_REQUIRED)]},
-        {"$eq": ["$failure.code", LOST_ROTATION]},
-    ]
-}
+CALLED_DEAD = {"$eq": ["$status", str(GrantStatus.REAUTHORIZATION_REQUIRED)]}
+CALLED_LOST = {"$and": [CALLED_DEAD, {"$eq": ["$failure.code", LOST_ROTATION]}]}
 
 #: An access token that its provider's API refused is replaced at most once in this time (a 401 may have other causes).
 REFUSAL_PAUSE = timedelta(minutes=1)
@@ -205,26 +201,25 @@ class Grants:
         fields = {name: {"$literal": value} for name, value in (write.to_doc(now) | {"last_used_at": now}).items()}
         late = {
             "status": {"$cond": [CALLED_LOST, str(GrantStatus.ACTIVE), "$status"]},
-            "failure": {"$cond": [CALLED_LOST, "$failure", "$$REMOVE"]},
+            "failure": {"$cond": [CALLED_DEAD, "$failure", "$$REMOVE"]},
             "unanswered_at": {"$cond": [CALLED_LOST, {"$ifNull": ["$unanswered_at", now]}, "$$REMOVE"]},
         }
         doc = self._grants.find_one_and_update(
             {"_id": grant.id, "generation": grant.generation, "data_key.id": grant.data_key.id},
-            [{"$set": fields | late}, {"$unset": "exchange_lease"}],
+            [{"$set": fields | late}, {"$unset": ["exchange_lease", "renewal"]}],
             return_document=ReturnDocument.AFTER,
         )
         return Grant.from_doc(doc) if doc else None
 
     @translated
-    def swap_data_key(self, grant: Grant, write: TokenWrite, now: datetime) -> Grant | None:
-        """Write the same tokens under another data key; nothing else changes, but nobody else's flight may land now."""
-        assert grant.data_key is not None
-        doc = self._grants.find_one_and_update(
-            {"_id": grant.id, "generation": grant.generation, "data_key.id": grant.data_key.id},
-            {"$set": write.to_doc(now), "$unset": {"exchange_lease": "", "renewal": ""}},
-            return_document=ReturnDocument.AFTER,
-        )
-        return Grant.from_doc(doc) if doc else None
+    def swap_data_key(self, grant: Grant, write: TokenWrite, now: datetime, *, owner: str) -> bool:
+        """Write the same tokens under another data key; False if the lease is not ours any more.
+
+        Whoever has taken it over may have sent the token meanwhile, and must find the generation it belongs to.
+        """
+        query = {"_id": grant.id, "generation": grant.generation, "exchange_lease.owner": owner}
+        update = {"$set": write.to_doc(now), "$unset": {"exchange_lease": "", "renewal": ""}}
+        return self._grants.update_one(query, update).matched_count == 1
 
     @translated
     def require_reauthorization(self, grant: Grant, cause: str, now: datetime) -> bool:
