@@ -176,6 +176,8 @@ class Grant:
     data_key: DataKey | None = field(default=None, repr=False)
     refresh_token: Envelope | None = field(default=None, repr=False)
     access_token: AccessToken | None = field(default=None, repr=False)
+    #: When the refresh token ends however much it is used (``actas.refresh_life``).
+    refresh_absolute_at: datetime | None = None
     #: When the refresh token ends by itself, as far as anybody has said so.
     refresh_expires_at: datetime | None = None
     #: When beat should have it exchanged although nobody needs it, so that it lives on; None: never.
@@ -215,6 +217,7 @@ class Grant:
             data_key=DataKey(key["id"], key["wrapped"], key["key_version"], key["made_at"]) if key else None,
             refresh_token=Envelope.from_doc(refresh) if refresh else None,
             access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,
+            refresh_absolute_at=doc.get("refresh_absolute_at"),
             refresh_expires_at=doc.get("refresh_expires_at"),
             care_at=doc.get("care_at"),
             exchange_id=doc.get("exchange_id"),
