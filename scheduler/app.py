@@ -50,4 +50,5 @@ app.conf.beat_schedule = {
     "drill": every(2, "actas.drill"),
     "rewrap": every(60, "actas.rewrap"),
     "renew-keys": every(60, "actas.renew_keys"),
+    "rotate": every(30, "actas.rotate"),
 }

@@ -11,6 +11,7 @@ from actas.records import Job
 from actas.settings import Settings
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
+from actas.stores.care import Care
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
@@ -43,6 +44,7 @@ class Room:
     renewals: Renewals
     drills: Drills
     verifications: Verifications
+    care: Care
     vault: VaultKeys
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
@@ -67,6 +69,7 @@ class Room:
             renewals=Renewals(documents),
             drills=Drills(documents),
             verifications=Verifications(documents),
+            care=Care(documents),
             vault=VaultKeys(settings),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
         )

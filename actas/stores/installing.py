@@ -46,6 +46,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("app", "data_key.key_version", "_id"), {}),
         (("app", "data_key.made_at"), {}),
         (("verify_asked_at",), {"partialFilterExpression": {"verify_asked_at": {"$exists": True}}}),
+        (("provider", "care_at"), {"partialFilterExpression": {"status": "active"}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (),
