@@ -103,7 +103,10 @@ def made(documents: Any, client: Any) -> Callable[[int], list[str]]:
             {
                 "_id": id_,
                 "account": id_,
-                **{"app": "demo", "user": "made", "provider": "x", "status": "revoking"},
+                "app": "demo",
+                "user": "made",
+                "provider": "x",
+                "status": "revoking",
                 "exchange_lease": {"owner": "test", "until": now + timedelta(hours=1)},  # nobody is to touch it
                 "data_key": {"id": new_id(), "wrapped": text, "key_version": key_version(text), "made_at": now},
             }
@@ -130,7 +133,7 @@ LATER = SETTLING + timedelta(seconds=1)
 
 
 def test_a_rotation_changes_nothing_for_living_grants_nor_does_the_rewrapping(
-    client, connect, console, stack, sandbox, user, posts, documents
+    client, connect, console, worker, sandbox, user, posts, documents
 ):
     grant = connect(user)
     assert console("operator", "rotate", "--app", "demo", "--yes").exit_code == 0
@@ -144,6 +147,7 @@ def test_a_rotation_changes_nothing_for_living_grants_nor_does_the_rewrapping(
         done = client.wait(client.schedule("x.post", user=user, payload={"text": text}).id)
         assert done.status is JobStatus.SUCCEEDED
     assert posts(user) == ["under the old version", "under the new one"]
+    assert worker.unwrap("demo", [(grant.id, stored(documents, grant.id)["wrapped"])]), "in no worker's memory"
     assert family(sandbox, user)["reuse"] == 0
 
 
