@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from actas.clock import utc_now
+from actas import Client
 from actas.embedded.stack import Stack
+from actas.sandbox.remote import SandboxControl
 from actas.stores.database import Documents, connect
 from tests.conftest import app_settings, client, sandbox
+from tests.faults.every_step import World
 from tests.faults.injecting import Faults, heal
+from tests.support import made_stale
 
 #: Taken over as they are, for a second stack: pytest keeps a session's fixture once per place where it is defined, so
 #: without this they would be those of the first stack, with its times.
@@ -25,7 +28,7 @@ def times() -> dict[str, str]:
     return {
         "ACTAS_EXCHANGE_BUDGET_SECONDS": "8",
         "ACTAS_HTTP_TIMEOUT_SECONDS": "8",
-        "ACTAS_EXCHANGE_LEASE_SECONDS": "18",
+        "ACTAS_EXCHANGE_LEASE_SECONDS": "20",
         "ACTAS_JOB_LEASE_SECONDS": "26",
     }
 
@@ -50,11 +53,15 @@ def stack(
         yield stack
 
 
-@pytest.fixture
-def faults(fault_directory: Path, stack: Stack) -> Iterator[Faults]:
+@pytest.fixture(scope="session")
+def faults(fault_directory: Path, stack: Stack) -> Faults:
+    return Faults(fault_directory)
+
+
+@pytest.fixture(autouse=True)
+def healed(faults: Faults, stack: Stack) -> Iterator[None]:
     """What a test arms does not outlive it, nor does what it has broken."""
-    faults = Faults(fault_directory)
-    yield faults
+    yield
     faults.disarm()
     heal(stack)
 
@@ -76,9 +83,9 @@ def grant_of(documents: Documents) -> Callable[[str], dict]:
 @pytest.fixture
 def stale(documents: Documents) -> Callable[[str], None]:
     """Let the access token in a user's grant come to its end: whoever needs one must exchange."""
+    return functools.partial(made_stale, documents)
 
-    def stale(user: str) -> None:
-        past = {"access_token.expires_at": utc_now() - timedelta(minutes=1)}
-        documents["grants"].update_one({"user": user, "access_token": {"$type": "object"}}, {"$set": past})
 
-    return stale
+@pytest.fixture(scope="session")
+def world(client: Client, sandbox: SandboxControl, stack: Stack, documents: Documents, faults: Faults) -> World:
+    return World(client, sandbox, stack, documents, faults)
