@@ -46,4 +46,7 @@ app.conf.beat_schedule = {
     "revoke": every(1, "actas.revoke"),
     "resume": every(30, "actas.resume"),
     "purge-blacklist": every(60, "actas.purge_blacklist"),
+    "drill": every(2, "actas.drill"),
+    "rewrap": every(60, "actas.rewrap"),
+    "renew-keys": every(60, "actas.renew_keys"),
 }

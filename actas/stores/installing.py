@@ -35,13 +35,18 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status", "claim.until"), {}),
         (("app", "user", "status"), {}),
         (("batch",), {"partialFilterExpression": {"batch": {"$exists": True}}}),
-        (("status", "grant"), {}),
+        # Held jobs are parked, too, and no tick looks at them but for those whose deadline has come.
+        (("status", "held", "grant"), {}),
+        (("status", "deadline"), {"partialFilterExpression": {"status": "parked"}}),
     ),
     "grants": (
         (("app", "provider", "account"), {"unique": True}),
         (("app", "user", "provider"), {}),
         (("status",), {}),
+        (("app", "data_key.key_version", "_id"), {}),
+        (("app", "data_key.made_at"), {}),
     ),
+    "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (),
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
@@ -66,6 +71,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
             **dict.fromkeys(("rev", "attempts"), _COUNT),
             "payload": {"bsonType": "object"},
             "status": {"enum": [str(status) for status in JobStatus]},
+            "held": {"bsonType": "bool"},
             "idempotency_key": _TEXT,
             "batch": _TEXT,
             "claim": {"bsonType": "object", "required": ["owner", "until"]},

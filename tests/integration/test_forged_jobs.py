@@ -167,7 +167,7 @@ def test_a_blacklisted_job_is_not_done(client, connect, documents, user, posts, 
     connect(user)
     # Known beforehand, so that the entry is there before the job, which is due at once.
     job_id = new_id()
-    monkeypatch.setattr("actas.client.new_id", lambda: job_id)
+    monkeypatch.setattr("actas.scheduling.new_id", lambda: job_id)
     in_two_days = utc_now() + timedelta(days=2)
     documents["blacklist"].insert_one(
         {"_id": f"jti:demo/{job_id}", "reason": "test", "created_at": utc_now(), "expires_at": in_two_days}
