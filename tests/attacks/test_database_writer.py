@@ -63,9 +63,7 @@ def test_a_job_moved_forward_in_the_database_still_waits_for_its_signed_time(cli
     assert posts(user) == []
 
 
-def test_a_job_forced_into_the_queue_still_waits_for_its_signed_time(
-    client, connect, documents, user, posts, publish
-):
+def test_a_job_forced_into_the_queue_still_waits_for_its_signed_time(client, connect, documents, user, posts, publish):
     """As above, past the dispatcher: the row says queued, and the attacker's friend at the broker sends its message."""
     connect(user)
     job = waiting_job(client, user)

@@ -156,9 +156,7 @@ def test_a_job_whose_id_was_denied_is_not_done_however_it_comes(client, connect,
     assert posts(user) == []
 
 
-def test_a_job_signed_with_a_retired_version_is_refused(
-    stack, add_app, documents, sandbox, user, posts, worker_vault
-):
+def test_a_job_signed_with_a_retired_version_is_refused(stack, add_app, documents, sandbox, user, posts, worker_vault):
     """The app's first key is stolen; it is rotated, and the old version retired, as `actas keys` does."""
     settings = settings_from(add_app("rotating"))
     installer.set_client_credentials(

@@ -190,7 +190,9 @@ def test_a_grant_rolled_back_to_a_used_token_ends_in_an_explicit_state(
     grant = connect(user)
     old = documents["grants"].find_one({"_id": grant.id})
     sandbox.expire_access(user)
-    assert client.wait(client.schedule("x.post", user=user, payload={"text": "before"}).id).status is JobStatus.SUCCEEDED
+    assert (
+        client.wait(client.schedule("x.post", user=user, payload={"text": "before"}).id).status is JobStatus.SUCCEEDED
+    )
     assert client.grant(user=user, provider="x").generation == 2
     documents["grants"].replace_one({"_id": grant.id}, old)
     job = client.schedule("x.post", user=user, payload={"text": "after"})
