@@ -26,10 +26,15 @@ FATES = ("cancel", "hold", "keep")
 
 
 @pytest.fixture
-def entries(stack: Stack) -> Iterator[Any]:
-    """The collection, with an administrator's powers."""
+def documents(stack: Stack) -> Iterator[Any]:
+    """MongoDB with an administrator's powers."""
     with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
-        yield admin["actas"]["blacklist"]
+        yield admin["actas"]
+
+
+@pytest.fixture
+def entries(documents) -> Any:
+    return documents["blacklist"]
 
 
 @pytest.fixture
@@ -217,6 +222,19 @@ def test_a_job_that_a_worker_holds_is_stopped_before_its_request_and_not_lost(
     done = client.job(job.id)
     assert (done.status, done.held) == (status, jobs == "hold")
     assert done.error.code == ("held" if jobs == "hold" else "revoked")
+    assert posts(user) == []
+
+
+def test_an_orphan_is_held_only_after_a_look_into_the_journal(client, connect, stack, user, posts, documents):
+    connect(user)
+    with nothing_is_sent(stack):
+        job = post(client, user)
+        documents["jobs"].update_one({"_id": job.id}, {"$set": {"orphaned": True}})
+        assert client.revoke_user(user, jobs="hold") == UserRevocation(jobs_stopping=1)
+        assert client.job(job.id).status is JobStatus.SCHEDULED
+    eventually(lambda: client.job(job.id).status is JobStatus.PARKED, what="the next worker has looked")
+    there = client.job(job.id)
+    assert (there.held, there.orphaned) == (True, False)
     assert posts(user) == []
 
 
