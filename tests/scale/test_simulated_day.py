@@ -59,7 +59,8 @@ class Kind:
     say_refresh_expiry: bool = False
 
 
-# Lives are chosen so that a grant's own moment of care, anywhere from 70 to 90 % of its life, falls between two steps.
+# Lives are chosen so that a grant's own moment of care, anywhere from 70 to 90 % of its life, falls between two steps. The
+# fixed ends lie behind the day, so near that care for them, which would be of no use, would come within it.
 KINDS = {
     "rotating": Kind({"kind": "rotating", "lifetime_seconds": 132 * 60}, life=timedelta(minutes=132)),
     "windowed": Kind(
@@ -69,9 +70,9 @@ KINDS = {
         say_refresh_expiry=True,
     ),
     "sliding": Kind(
-        {"kind": "sliding", "idle_seconds": 66 * 60, "lifetime_seconds": 10 * 86400}, life=timedelta(minutes=66)
+        {"kind": "sliding", "idle_seconds": 66 * 60, "lifetime_seconds": 25 * 3600}, life=timedelta(minutes=66)
     ),
-    "static": Kind({"kind": "static", "lifetime_seconds": 10 * 86400}),
+    "static": Kind({"kind": "static", "lifetime_seconds": 25 * 3600}),
 }
 
 #: How often a job needs a grant, in steps; 0: never. Each grant has one of these, and a phase of its own.
