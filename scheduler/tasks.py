@@ -24,6 +24,7 @@ from scheduler.revoke import revoke
 from scheduler.rewrap import rewrap
 from scheduler.room import Queue, Room
 from scheduler.rotate import rotate
+from scheduler.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,11 @@ def rewrap_task() -> Counts:
 @app.task(name="actas.renew_keys", send_events=False)
 def renew_keys_task() -> Counts:
     return tick(renew_keys)
+
+
+@app.task(name="actas.verify", send_events=False)
+def verify_task() -> Counts:
+    return tick(verify)
 
 
 @app.task(name="actas.rotate", send_events=False)

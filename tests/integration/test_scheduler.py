@@ -28,6 +28,7 @@ from actas.stores.drills import Drill, Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.renewals import Renewals
+from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import WrappedKeys
 from actas.vault.keys import VaultKeys
 from actas.vault.room import VaultRoom, kek_name, key_version
@@ -81,6 +82,7 @@ class Ticks:
             wrapped_keys=WrappedKeys(database),
             renewals=Renewals(database),
             drills=Drills(database),
+            verifications=Verifications(database),
             care=Care(database),
             vault=vault,
             data_key_max_age=timedelta(days=90),
@@ -215,6 +217,7 @@ def test_a_parked_job_expires_at_its_deadline(ticks, jobs, status, documents):
         {"status": "done"},
         {"history": "none"},
         {"payload": "text"},
+        {"held": "yes"},
         {"error": {"code": 1}},
     ],
     ids=str,
@@ -246,6 +249,25 @@ def test_a_job_that_was_parked_while_its_user_connected_again_goes_on(ticks, job
     )
     assert resume(ticks.room) == {"resumed": 1}
     assert (status(parked), status(waiting)) == (JobStatus.SCHEDULED, JobStatus.PARKED)
+
+
+def test_a_held_job_does_not_go_on_by_itself_although_its_grant_works(app, ticks, jobs, status, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True, "grant": "works"}})
+    documents["grants"].insert_one({"_id": "works", "account": "works", "status": "active"})
+    assert resume(ticks.room) == {"resumed": 0}
+    assert Jobs(app).resume_parked("works", ticks.now) == 0
+    assert status(held) is JobStatus.PARKED
+
+
+def test_a_held_job_expires_at_its_deadline_and_says_why(app, ticks, jobs, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True}})
+    ticks.now = held.deadline
+    assert rescue(ticks.room)["parked_expired"] == 1
+    done = Jobs(app).get(held.id)
+    assert (done.status, done.held, done.error.code) == (JobStatus.EXPIRED, False, "expired")
+    assert "signed anew" in done.error.message
 
 
 def test_revocations_are_asked_for_again_only_when_the_workers_have_taken_up_the_last_ones(ticks, documents):
