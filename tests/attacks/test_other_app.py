@@ -35,9 +35,7 @@ def signed_by(mallory: Any, claims: Any, *, kid: str) -> str:
 
 
 @pytest.mark.parametrize("kid", ["mallory", "demo"], ids=["its own key named", "the victim's key named"])
-def test_a_job_for_one_app_signed_by_another_is_refused(
-    client, mallory, their_documents, connect, user, posts, kid
-):
+def test_a_job_for_one_app_signed_by_another_is_refused(client, mallory, their_documents, connect, user, posts, kid):
     with pytest.raises(VaultDenied):
         mallory._room.vault.sign("demo", [b"x"], version=1)  # Vault itself will not let it use the victim's key
     claims = claims_of("demo", user, connect(user).id)
@@ -46,9 +44,7 @@ def test_a_job_for_one_app_signed_by_another_is_refused(
     assert posts(user) == []
 
 
-def test_a_job_rightly_signed_by_one_app_for_anothers_grant_is_refused(
-    mallory, their_documents, connect, user, posts
-):
+def test_a_job_rightly_signed_by_one_app_for_anothers_grant_is_refused(mallory, their_documents, connect, user, posts):
     claims = claims_of("mallory", user, connect(user).id)
     insert_job(their_documents, claims, signed_by(mallory, claims, kid="mallory"))
     refused(mallory, claims.id, "foreign_grant")
