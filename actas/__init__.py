@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from actas.client import Cancellation, Client, Disconnection
+from actas.client import Client
 from actas.connecting import ConnectRequest
 from actas.errors import ActasError
 from actas.records import Grant, GrantStatus, Job, JobError
 from actas.requests import JobRequest
 from actas.settings import Settings
 from actas.states import JobStatus
+from actas.stopping import Cancellation, Disconnection, UserRevocation
 
 __all__ = [
     "ActasError",
@@ -23,4 +24,5 @@ __all__ = [
     "JobRequest",
     "JobStatus",
     "Settings",
+    "UserRevocation",
 ]

@@ -3,80 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 import time
-import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from actas import signing
 from actas.actions import Actions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
-from actas.errors import (
-    AmbiguousAccount,
-    IdempotencyConflict,
-    InsufficientScope,
-    InvalidRequest,
-    NoGrant,
-    NotFound,
-    SettingsError,
-)
+from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
 from actas.granting import GrantWriter
-from actas.http import Http
-from actas.ids import new_id
-from actas.jws import Claims
 from actas.oauth import parse_tokens
 from actas.providers import Provider, Providers
 from actas.records import Grant, GrantStatus, Job
+from actas.refusing import AppBlacklist
 from actas.requests import (
     JobRequest,
     check_account,
+    check_jobs,
     check_limit,
-    check_payload,
     check_redirect_uri,
-    check_requests,
     check_scopes,
     check_status,
     check_text,
     check_user,
-    digest,
     is_short_text,
-    window,
 )
+from actas.room import Connections, Room
+from actas.scheduling import USABLE, JobWriter
 from actas.settings import Settings
 from actas.states import FINAL, JobStatus
-from actas.stores.connects import Connects
-from actas.stores.database import Documents, connect
-from actas.stores.grants import Grants
-from actas.stores.jobs import Jobs
-from actas.vault.room import VaultRoom
-
-
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """What a cancellation came to.
-
-    ``too_late``: the job had ended already, or its outcome is uncertain; or a worker still holds it. That one has been
-    asked to stop, and does so unless the request is on its way: the job's own end will tell.
-    """
-
-    outcome: Literal["cancelled", "too_late"]
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnection:
-    """What a disconnection stopped; the provider is told by the worker, soon after."""
-
-    grants: int
-    #: Jobs that no worker held: these have ended.
-    jobs_cancelled: int
-    #: Jobs a worker holds, or died with: they stop unless their request is on its way already.
-    jobs_stopping: int
+from actas.stopping import Cancellation, Disconnection, Stopper, UserRevocation
 
 
 class Client:
@@ -89,17 +46,12 @@ class Client:
         if settings.app is None:
             raise SettingsError("ACTAS_APP is needed: the name this application was given by `actas apps add`")
         self.app = settings.app
-        self._settings = settings
         self._clock = clock
         self._providers = Providers.load(settings.providers_file)
         self._actions = Actions()
-        self._renew()
-        _CLIENTS.add(self)
-
-    def _renew(self) -> None:
-        """No connections, and a lock that nobody holds."""
-        self._lock = threading.Lock()
-        self._rooms: _Rooms | None = None
+        self._connections = Connections(settings)
+        #: For the app's own JWTs: what must be refused although it has not expired.
+        self.blacklist = AppBlacklist(self.app, self._connections, clock)
 
     @classmethod
     def from_env(cls) -> Client:
@@ -112,10 +64,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones. Long-lived apps need not."""
-        with self._lock:
-            if self._rooms is not None:
-                self._rooms.close()
-            self._rooms = None
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -217,7 +166,9 @@ class Client:
         ids = [grant.id for grant in grants]
         # The grants first: whatever looks at a job from now on finds its grant unusable.
         count = self._room.grants.begin_revoking(ids, self._clock())
-        cancelled, stopping = self._stop({"grant": {"$in": ids}}, code="disconnected", message="its user disconnected")
+        cancelled, stopping = self._stopper.stop(
+            {"grant": {"$in": ids}}, code="disconnected", message="its user disconnected"
+        )
         return Disconnection(count, cancelled, stopping)
 
     # --- jobs ---
@@ -239,7 +190,7 @@ class Client:
 
         Raises:
             UnknownAction, InvalidPayload, InvalidTime, NoGrant, AmbiguousAccount, InsufficientScope,
-            IdempotencyConflict.
+            IdempotencyConflict, JustRevoked.
         """
         request = JobRequest(action, user, payload, at, deadline, account, idempotency_key)
         return self.schedule_many([request])[0]
@@ -252,26 +203,7 @@ class Client:
         Raises:
             As ``schedule``.
         """
-        now = self._clock()
-        check_requests(requests)
-        grants: dict[tuple[str, str, str | None], Grant] = {}
-        claims = [self._claims(request, grants, now) for request in requests]
-        self._check_keys(requests)
-        signed = signing.sign(self._room.vault, self._room.key_versions, claims)
-        jobs = [
-            Job(
-                jws=jws,
-                status=JobStatus.SCHEDULED,
-                next_at=job.run_at,
-                created_at=now,
-                idempotency_key=request.idempotency_key,
-                request_digest=digest(request),
-                **job.copies(),
-            )
-            for request, job, jws in zip(requests, claims, signed, strict=True)
-        ]
-        known = self._room.jobs.insert(jobs) if jobs else set()
-        return self._first_of_each_key(jobs, known) if known else jobs
+        return self._writer.write(requests)
 
     def job(self, job_id: str) -> Job:
         """One job of this app.
@@ -321,22 +253,63 @@ class Client:
             NotFound.
         """
         job = self.job(job_id)
-        _, stopping = self._stop({"_id": job.id}, code="cancelled", message="cancelled by the app")
+        _, stopping = self._stopper.stop({"_id": job.id}, code="cancelled", message="cancelled by the app")
         if stopping:
             with contextlib.suppress(TimeoutError):
                 self.wait(job.id, timeout=timeout)
         job = self.job(job.id)
         return Cancellation("cancelled" if job.status is JobStatus.CANCELLED else "too_late", job)
 
+    def reschedule(self, job_id: str, *, at: datetime, deadline: datetime | None = None) -> Job:
+        """Move a job that no worker holds to another time; it is signed anew, and a held one goes on.
+
+        ``deadline`` defaults to 24 hours after ``at``. Attempts count from none again.
+
+        Raises:
+            TooLateToReschedule: it has ended, or a worker holds it or died with it, or it is to be stopped.
+            JustRevoked: its user was revoked less than 5 seconds ago.
+            InvalidTime, NoGrant, InsufficientScope, NotFound.
+            JobRefused: its document is not what this app signed.
+        """
+        return self._writer.rewrite(self.job(job_id), at=at, deadline=deadline)
+
+    # --- logging out everywhere ---
+
+    def revoke_user(
+        self, user: str, *, keep: str | None = None, jobs: str = "cancel", reason: str = "revoked"
+    ) -> UserRevocation:
+        """Log a user out everywhere: ``blacklist.refuses`` every JWT issued to this ``sub`` up to now.
+
+        Up to now means 5 seconds more, because clocks differ. ``keep`` is the ``jti`` of one session that stays; the
+        latest call decides which. ``jobs`` says what becomes of the user's jobs signed so far: ``cancel``, ``hold``
+        (parked until they are signed anew, see ``reschedule``) or ``keep``. Accounts stay connected.
+
+        Raises:
+            InvalidRequest.
+        """
+        check_user(user)
+        if keep is not None:
+            check_text("keep", keep, "the jti of the session that stays")
+        check_text("reason", reason, "why the user is logged out")
+        return self._stopper.revoke_user(user, jobs=check_jobs(jobs), keep=keep, reason=reason)
+
     # --- inside ---
 
     @property
-    def _room(self) -> _Rooms:
-        """This process's connections: opened on first use, and anew after a fork, where the parent's are of no use."""
-        with self._lock:
-            if self._rooms is None:
-                self._rooms = _Rooms.open(self._settings)
-            return self._rooms
+    def _room(self) -> Room:
+        return self._connections.room
+
+    @property
+    def _connector(self) -> Connector:
+        return Connector(self.app, self._room.connects, self._room.http, self._clock)
+
+    @property
+    def _writer(self) -> JobWriter:
+        return JobWriter(self.app, self._room, self._actions, self.grant, self._stopper, self._clock)
+
+    @property
+    def _stopper(self) -> Stopper:
+        return Stopper(self.app, self._room.jobs, self._room.blacklist, self._clock)
 
     def _provider(self, name: str) -> Provider:
         check_text("provider", name, "the name of a provider")
@@ -350,142 +323,16 @@ class Client:
             check_account(account)
         return self._room.grants.find(app=self.app, user=user, provider=name, account=account)
 
-    def _stop(self, query: dict[str, Any], *, code: str, message: str, free_keys: bool = False) -> tuple[int, int]:
-        """Stop the jobs of this app that fit; return how many are cancelled, and how many a worker has yet to stop.
-
-        Marked first: one that a worker takes, or puts back, between the two writes is marked by then and does not run.
-        """
-        ours = {**query, "app": self.app}
-        asked = self._room.jobs.ask_to_stop(ours)
-        cancelled = self._room.jobs.cancel_waiting(
-            ours, code=code, message=message, now=self._clock(), free_keys=free_keys
-        )
-        return cancelled, max(0, asked - cancelled)  # a job added in between was not asked
-
     def _stored(self, user: str, done: Connected) -> Grant:
-        grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._clock).store(user, done)
+        grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._providers, self._clock).store(
+            user, done
+        )
         self._room.jobs.resume_parked(grant.id, self._clock())
         return grant
 
-    @property
-    def _connector(self) -> Connector:
-        return Connector(self.app, self._room.connects, self._room.http, self._clock)
-
-    def _claims(self, request: JobRequest, grants: dict[tuple[str, str, str | None], Grant], now: datetime) -> Claims:
-        check_text("action", request.action, "the name of an action, such as x.post")
-        action = self._actions[request.action]
-        check_user(request.user)
-        if request.account is not None:
-            check_account(request.account)
-        if request.idempotency_key is not None:
-            check_text("idempotency_key", request.idempotency_key, "the same for every repetition of one request")
-        check_payload(action, request.payload)
-        run_at, deadline = window(request, now)
-        who = (request.user, action.provider, request.account)
-        if who not in grants:
-            grants[who] = self.grant(user=request.user, provider=action.provider, account=request.account)
-        grant = grants[who]
-        missing = action.scopes - grant.scopes
-        if missing:
-            raise InsufficientScope(
-                f"{action.name} needs {', '.join(sorted(missing))}, which the user has not granted;"
-                f" connect again with it"
-            )
-        return Claims(
-            id=new_id(),
-            app=self.app,
-            user=request.user,
-            grant=grant.id,
-            provider=action.provider,
-            action=action.name,
-            payload=dict(request.payload),
-            run_at=run_at,
-            deadline=deadline,
-            issued_at=now,
-        )
-
-    def _check_keys(self, requests: Sequence[JobRequest]) -> None:
-        """Make sure that each idempotency key stands for one content, among what is there and in the batch itself."""
-        asked = [
-            (request.idempotency_key, digest(request)) for request in requests if request.idempotency_key is not None
-        ]
-        if not asked:
-            return
-        there = self._room.jobs.by_idempotency_keys(self.app, [key for key, _ in asked])
-        contents = {key: job.request_digest for key, job in there.items()}
-        for key, content in asked:
-            if contents.setdefault(key, content) != content:
-                raise _conflict(key)
-
-    def _first_of_each_key(self, jobs: Sequence[Job], known: set[str]) -> list[Job]:
-        keys = [job.idempotency_key for job in jobs if job.id in known and job.idempotency_key is not None]
-        first = self._room.jobs.by_idempotency_keys(self.app, keys)
-        result = []
-        for job in jobs:
-            there = first.get(job.idempotency_key or "") if job.id in known else job
-            if there is None or there.request_digest != job.request_digest:
-                # Another process was faster with this key. The app will mend the batch and send all of it again.
-                added = [job.id for job in jobs if job.id not in known]
-                query = {"_id": {"$in": added}}
-                stopped, _ = self._stop(query, code="cancelled", message="its batch was refused", free_keys=True)
-                raise _conflict(job.idempotency_key, begun=len(added) - stopped)
-            result.append(there)
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Rooms:
-    """One process's connections."""
-
-    database: Documents
-    jobs: Jobs
-    grants: Grants
-    connects: Connects
-    vault: VaultRoom
-    key_versions: signing.KeyVersions
-    http: Http
-
-    @classmethod
-    def open(cls, settings: Settings) -> _Rooms:
-        database = connect(settings.mongodb_url)
-        vault = VaultRoom(settings)
-        return cls(
-            database,
-            Jobs(database),
-            Grants(database),
-            Connects(database),
-            vault,
-            signing.KeyVersions(vault),
-            Http(),
-        )
-
-    def close(self) -> None:
-        self.database.client.close()
-        self.vault.close()
-        self.http.close()
-
-
-#: Clients to be renewed in a child process; weakly, so that being in it keeps none alive.
-_CLIENTS: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """Nothing of the parent's is of use in a child: neither its connections, nor a lock that another thread held."""
-    for client in _CLIENTS:
-        client._renew()  # noqa: SLF001
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _conflict(key: str | None, *, begun: int = 0) -> IdempotencyConflict:
-    kept = f"; {begun} others of this batch had begun already, and are not undone" if begun else ""
-    return IdempotencyConflict(f"idempotency key {key!r} belongs to a job with other content{kept}")
-
 
 def _choose(grants: Sequence[Grant]) -> Grant:
-    usable = [grant for grant in grants if grant.status in {GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED}]
+    usable = [grant for grant in grants if grant.status in USABLE]
     if not usable:
         raise NoGrant
     if len(usable) > 1:

@@ -76,6 +76,18 @@ class IdempotencyConflict(InvalidRequest):
     code = "idempotency_conflict"
 
 
+class TooLateToReschedule(ActasError):
+    """The job has ended, or begun, or is to be stopped; schedule another one."""
+
+    code = "too_late"
+
+
+class JustRevoked(ActasError):
+    """The user was just revoked, and what is signed now would pass for older; ask again in 5 seconds."""
+
+    code = "just_revoked"
+
+
 class NotFound(ActasError):
     """There is no such thing."""
 
@@ -125,6 +137,12 @@ class ProviderUnavailable(Unavailable):
     """The provider does not answer; nothing was sent, or what was sent has no effect."""
 
     code = "provider_unavailable"
+
+
+class ProviderBusy(ProviderUnavailable):
+    """The provider asked us to come back later (429); it did nothing."""
+
+    code = "provider_busy"
 
 
 # --- refusals by Vault, and by our own checks ---

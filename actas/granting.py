@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pydantic import SecretBytes, SecretStr
 
@@ -11,8 +12,10 @@ from actas.connecting import Connected
 from actas.envelope import Purpose, encrypt, new_data_key
 from actas.errors import ConnectError
 from actas.ids import new_id
-from actas.oauth import Tokens
+from actas.importing.mapping import placeholder
+from actas.providers import Providers
 from actas.records import AccessToken, DataKey, Grant, GrantStatus
+from actas.refresh_life import RefreshLife, refresh_life
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom, key_version
 
@@ -21,18 +24,40 @@ TRIES = 5
 
 
 def encrypt_tokens(
-    grant: Grant, key: SecretBytes, data_key: DataKey, tokens: Tokens, refresh_token: SecretStr
+    grant: Grant,
+    key: SecretBytes,
+    key_id: str,
+    *,
+    refresh_token: SecretStr,
+    access: tuple[SecretStr, datetime] | None,
+    life: RefreshLife,
+    exchange_id: str,
 ) -> TokenWrite:
-    """A grant's next generation, encrypted; a refresh token that was kept is encrypted anew, for its new place."""
+    """A grant's next generation, encrypted; a refresh token that was kept is encrypted anew, for its new place.
+
+    ``access``: the access token and when it expires, if there is one yet.
+    """
     generation = grant.generation + 1
-    refresh_context = grant.context(Purpose.REFRESH, generation=generation, data_key_id=data_key.id)
-    access_context = grant.context(Purpose.ACCESS, generation=generation, data_key_id=data_key.id)
+    refresh_context = grant.context(Purpose.REFRESH, generation=generation, data_key_id=key_id)
+    access_context = grant.context(Purpose.ACCESS, generation=generation, data_key_id=key_id)
     return TokenWrite(
         generation=generation,
         refresh_token=encrypt(key, refresh_token, refresh_context),
-        access_token=AccessToken(encrypt(key, tokens.access_token, access_context), tokens.access_expires_at),
-        exchange_id=new_id(),
+        access_token=access and AccessToken(encrypt(key, access[0], access_context), access[1]),
+        exchange_id=exchange_id,
+        life=life,
     )
+
+
+def wrapped_key(vault: VaultRoom, app: str, grant_id: str, now: datetime) -> tuple[SecretBytes, DataKey]:
+    """A new data key for a grant, in clear and wrapped under its app's KEK.
+
+    Raises:
+        VaultUnavailable, VaultDenied.
+    """
+    key = new_data_key()
+    wrapped = vault.wrap(app, [(grant_id, key)])[0]
+    return key, DataKey(new_id(), wrapped, key_version(wrapped), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,7 @@ class GrantWriter:
     app: str
     grants: Grants
     vault: VaultRoom
+    providers: Providers
     clock: Clock
 
     def store(self, user: str, done: Connected) -> Grant:
@@ -59,7 +85,7 @@ class GrantWriter:
             )
         for _ in range(TRIES):
             now = self.clock()
-            there = next(iter(self.grants.find(app=self.app, provider=done.provider, account=done.account)), None)
+            there = self._find(done.provider, done.account) or self._imported(user, done.provider)
             if there is None:
                 old = Grant(
                     id=new_id(),
@@ -75,16 +101,39 @@ class GrantWriter:
                     updated_at=now,
                 )
             elif there.user == user or there.status is GrantStatus.REVOKED:
-                old = replace(there, user=user, client_id=done.client_id, scopes=done.scopes)
+                old = replace(there, user=user, account=done.account, client_id=done.client_id, scopes=done.scopes)
             else:
                 raise ConnectError("another user of this app has connected this account, and must disconnect it first")
-            key, key_id = new_data_key(), new_id()
-            wrapped = self.vault.wrap(self.app, [(old.id, key)])[0]
-            data_key = DataKey(key_id, wrapped, key_version(wrapped), now)
-            write = replace(
-                encrypt_tokens(old, key, data_key, done.tokens, refresh_token), data_key=data_key, scopes=done.scopes
+            key, data_key = wrapped_key(self.vault, self.app, old.id, now)
+            write = encrypt_tokens(
+                old,
+                key,
+                data_key.id,
+                refresh_token=refresh_token,
+                access=(done.tokens.access_token, done.tokens.access_expires_at),
+                life=self._life(old.id, done, now),
+                exchange_id=new_id(),
             )
+            write = replace(write, data_key=data_key, scopes=done.scopes)
             stored = self.grants.insert(old, write, now) if there is None else self.grants.reconnect(old, write, now)
             if stored:
                 return replace(old, status=GrantStatus.ACTIVE, generation=write.generation, updated_at=now)
         raise ConnectError("this account is being connected elsewhere at the same moment; try again")
+
+    def _life(self, grant_id: str, done: Connected, now: datetime) -> RefreshLife:
+        return refresh_life(
+            self.providers[done.provider].refresh,
+            grant_id,
+            now,
+            renewed=True,
+            said_seconds=done.tokens.refresh_expires_in,
+            previous_absolute_at=None,
+        )
+
+    def _find(self, provider: str, account: str) -> Grant | None:
+        return next(iter(self.grants.find(app=self.app, provider=provider, account=account)), None)
+
+    def _imported(self, user: str, provider: str) -> Grant | None:
+        """The user's grant that was imported without its account, which a connection tells."""
+        found = self._find(provider, placeholder(user))
+        return found if found is not None and found.user == user else None

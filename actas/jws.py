@@ -84,7 +84,7 @@ def verify(token: str, public_keys: PublicKeys, now: datetime) -> Claims:
     Raises:
         JobRefused: with code ``bad_signature``, ``bad_header``, ``bad_claims`` or ``from_the_future``.
     """
-    key_name, version = _header(token)
+    key_name, version = signed_with(token)
     public_key = public_keys(key_name, version)
     if public_key is None:
         raise JobRefused(f"no such signing key: {key_name} version {version}", code="bad_signature")
@@ -106,7 +106,12 @@ def verify(token: str, public_keys: PublicKeys, now: datetime) -> Claims:
 _KID = re.compile(KEY_PREFIX + r"[a-z0-9-]{1,40}:v[1-9][0-9]{0,8}", re.ASCII)
 
 
-def _header(token: str) -> tuple[str, int]:
+def signed_with(token: str) -> tuple[str, int]:
+    """Return name and version of the key that a token says it was signed with; its header, up to the dot, is enough.
+
+    Raises:
+        JobRefused: with code ``bad_header``.
+    """
     try:
         encoded = token.split(".", 1)[0]
         header = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))

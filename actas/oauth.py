@@ -13,10 +13,13 @@ from urllib.parse import quote_plus, urlencode
 from pydantic import SecretStr
 
 from actas.clock import to_milliseconds
-from actas.errors import ClientRefused, GrantDead, ProviderUnavailable, TokenEndpointError
+from actas.errors import ClientRefused, GrantDead, ProviderBusy, ProviderUnavailable, TokenEndpointError
 from actas.http import Http, Reply
 from actas.providers import Provider
 from actas.settings import ClientCredentials
+
+#: Our own code for a reply that is no error and cannot be understood.
+MALFORMED = "malformed"
 
 #: Errors of RFC 6749 section 5.2 that blame the client, not the grant: no user must suffer for them.
 CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
@@ -32,6 +35,8 @@ class Tokens:
     refresh_token: SecretStr | None = None
     #: None when the provider granted exactly what was asked for (RFC 6749 section 3.3).
     scopes: frozenset[str] | None = None
+    #: Seconds until the refresh token ends by itself, as far as the reply says so: no RFC has a field for it.
+    refresh_expires_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
     """What a token endpoint said. Success is having an access token, not HTTP 200: some send errors with 200.
 
     Raises:
-        ProviderUnavailable: 429, 5xx, or a reply that is no OAuth reply at all.
+        ProviderBusy: 429. ProviderUnavailable: 5xx, or a reply that is no OAuth reply at all.
         GrantDead, ClientRefused, TokenEndpointError: as the provider's data tells them apart.
     """
     body = reply.json()
@@ -156,21 +161,22 @@ def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_s
     access, refresh, scope = body.get("access_token"), body.get("refresh_token"), body.get("scope")
     for name, value in (("access_token", access), ("refresh_token", refresh or None), ("scope", scope)):
         if value is not None and not isinstance(value, str):
-            raise TokenEndpointError(f"{name} is not a string", provider_code="malformed")
+            raise TokenEndpointError(f"{name} is not a string", provider_code=MALFORMED)
     # RFC 6749 appendix A.12 and A.17: printable ASCII. Anything else would break where it is used, much later.
     for name, value in (("access_token", access), ("refresh_token", refresh)):
         if value and not all(" " <= character <= "~" for character in str(value)):
-            raise TokenEndpointError(f"{name} has impossible characters", provider_code="malformed")
+            raise TokenEndpointError(f"{name} has impossible characters", provider_code=MALFORMED)
     if not access:
-        raise TokenEndpointError("access_token is missing", provider_code="malformed")
+        raise TokenEndpointError("access_token is missing", provider_code=MALFORMED)
     lifetime = _lifetime(body.get("expires_in"), default_expires_seconds)
     if lifetime is None:
-        raise TokenEndpointError("expires_in is not a number of seconds", provider_code="malformed")
+        raise TokenEndpointError("expires_in is not a number of seconds", provider_code=MALFORMED)
     return Tokens(
         access_token=SecretStr(str(access)),
         access_expires_at=to_milliseconds(now + timedelta(seconds=lifetime)),
         refresh_token=SecretStr(str(refresh)) if refresh else None,
         scopes=frozenset(str(scope).split()) if scope else None,
+        refresh_expires_in=_refresh_lifetime(body),
     )
 
 
@@ -191,6 +197,28 @@ def _lifetime(expires_in: object, default: int) -> float | None:
     return min(max(seconds, 0.0), YEAR_SECONDS) if math.isfinite(seconds) else None
 
 
+#: GitHub, LinkedIn and TikTok; Keycloak. The first that says a number of seconds counts.
+_REFRESH_LIFETIME_FIELDS = ("refresh_token_expires_in", "refresh_expires_in")
+
+#: A refresh token of which a longer life is said has no end that would concern anybody; 100 years.
+_ENDLESS_SECONDS = 100 * YEAR_SECONDS
+
+
+def _refresh_lifetime(body: Mapping[str, object]) -> float | None:
+    """Seconds until the refresh token's end; None if nothing sensible is said, or 0: Keycloak's word for no end."""
+    for name in _REFRESH_LIFETIME_FIELDS:
+        said = body.get(name)
+        if isinstance(said, bool) or not isinstance(said, int | float | str):
+            continue
+        try:
+            seconds = float(said)
+        except (ValueError, OverflowError):
+            continue
+        if 0 < seconds <= _ENDLESS_SECONDS:  # false of NaN
+            return seconds
+    return None
+
+
 def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderUnavailable:
     body = reply.json()
     error = body.get("error") if isinstance(body, dict) else None
@@ -200,7 +228,9 @@ def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderU
             return GrantDead(provider_code=_short(error))
         if error in CLIENT_ERRORS:
             return ClientRefused(provider_code=_short(error))
-    if reply.status == 429 or reply.status >= 500 or not isinstance(error, str):
+    if reply.status == 429:
+        return ProviderBusy(f"{provider.name}'s token endpoint answered 429 and no tokens")
+    if reply.status >= 500 or not isinstance(error, str):
         return ProviderUnavailable(f"{provider.name}'s token endpoint answered {reply.status} and no tokens")
     return TokenEndpointError(f"{provider.name}'s token endpoint refused: {_short(error)}", provider_code=_short(error))
 

@@ -21,6 +21,10 @@ class GrantStatus(StrEnum):
     REVOKED = "revoked"
 
 
+#: The cause of a grant's end where a provider's reply was lost, and with it the only token that still worked.
+LOST_ROTATION = "lost_rotation"
+
+
 class EffectState(StrEnum):
     STARTED = "started"
     DONE = "done"
@@ -61,6 +65,8 @@ class Job:
     stop: bool = False
     #: A worker died while it held it, and nobody has looked yet what that one left in the journal.
     orphaned: bool = False
+    #: Parked until its app signs it anew, whatever its grant does.
+    held: bool = False
     result: str | None = None
     error: JobError | None = None
     finished_at: datetime | None = None
@@ -111,6 +117,7 @@ class Job:
             attempts=doc.get("attempts", 0),
             stop=doc.get("stop", False),
             orphaned=doc.get("orphaned", False),
+            held=doc.get("held", False),
             result=doc.get("result"),
             error=JobError(error["code"], error["message"], error["at"]) if error else None,
             finished_at=doc.get("finished_at"),
@@ -169,6 +176,8 @@ class Grant:
     data_key: DataKey | None = field(default=None, repr=False)
     refresh_token: Envelope | None = field(default=None, repr=False)
     access_token: AccessToken | None = field(default=None, repr=False)
+    #: When the refresh token ends however much it is used (``actas.refresh_life``).
+    refresh_absolute_at: datetime | None = None
     #: When the refresh token ends by itself, as far as anybody has said so.
     refresh_expires_at: datetime | None = None
     #: When beat should have it exchanged although nobody needs it, so that it lives on; None: never.
@@ -208,6 +217,7 @@ class Grant:
             data_key=DataKey(key["id"], key["wrapped"], key["key_version"], key["made_at"]) if key else None,
             refresh_token=Envelope.from_doc(refresh) if refresh else None,
             access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,
+            refresh_absolute_at=doc.get("refresh_absolute_at"),
             refresh_expires_at=doc.get("refresh_expires_at"),
             care_at=doc.get("care_at"),
             exchange_id=doc.get("exchange_id"),

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actas.actions import Action
+from actas.blacklist import Fate
 from actas.clock import to_milliseconds
 from actas.errors import InvalidPayload, InvalidRequest, InvalidTime
 from actas.states import JobStatus
@@ -79,6 +80,13 @@ def check_status(status: str | None) -> JobStatus | None:
         return None if status is None else JobStatus(status)
     except ValueError:
         raise InvalidRequest(f"status must be one of {', '.join(JobStatus)}") from None
+
+
+def check_jobs(jobs: object) -> Fate:
+    """What shall become of jobs, by its name."""
+    if isinstance(jobs, str) and jobs in set(Fate):
+        return Fate(jobs)
+    raise InvalidRequest(f"jobs must be one of {', '.join(Fate)}")
 
 
 def check_limit(limit: object) -> int:

@@ -152,6 +152,8 @@ class Settings(BrokerSettings):
     http_timeout_seconds: float = Field(default=20, gt=0, allow_inf_nan=False)
     #: Unwrapped data keys live this long in a worker's memory; 0 = never kept.
     data_key_cache_seconds: float = Field(default=300, ge=0, allow_inf_nan=False)
+    #: A grant's data key is made anew when it is older than this.
+    data_key_max_age_days: float = Field(default=90, gt=0, le=36_500, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _vault_login(self) -> Self:

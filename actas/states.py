@@ -10,7 +10,7 @@ class JobStatus(StrEnum):
     SCHEDULED = "scheduled"  # waits in MongoDB for its time, however far away
     QUEUED = "queued"  # its id is in the broker
     RUNNING = "running"  # a worker owns it, for a bounded time
-    PARKED = "parked"  # its grant needs the user; resumes when they reconnect
+    PARKED = "parked"  # its grant needs the user, and it resumes when they reconnect; or it is held, until signed anew
     UNCERTAIN = "uncertain"  # the provider may or may not have acted; never repeated blindly
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -23,7 +23,7 @@ _S = JobStatus
 MOVES: MappingProxyType[JobStatus, frozenset[JobStatus]] = MappingProxyType(
     {
         _S.SCHEDULED: frozenset({_S.QUEUED, _S.PARKED, _S.CANCELLED, _S.EXPIRED}),
-        _S.QUEUED: frozenset({_S.RUNNING, _S.SCHEDULED, _S.CANCELLED, _S.EXPIRED}),
+        _S.QUEUED: frozenset({_S.RUNNING, _S.SCHEDULED, _S.PARKED, _S.CANCELLED, _S.EXPIRED}),
         _S.RUNNING: frozenset(
             {_S.SUCCEEDED, _S.FAILED, _S.EXPIRED, _S.CANCELLED, _S.SCHEDULED, _S.PARKED, _S.UNCERTAIN}
         ),

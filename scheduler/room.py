@@ -1,17 +1,24 @@
-"""Everything a scheduler process works with. It has no Vault: nothing it does needs a token or a key."""
+"""Everything a scheduler process works with. It never sees a token or a key: Vault lets it rewrap, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from actas.clock import Clock, utc_now
 from actas.records import Job
 from actas.settings import Settings
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
+from actas.stores.care import Care
+from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.renewals import Renewals
+from actas.stores.verifications import Verifications
+from actas.stores.wrapped_keys import WrappedKeys
+from actas.vault.keys import VaultKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +40,18 @@ class Room:
     blacklist: Blacklist
     queue: Queue
     clock: Clock
+    wrapped_keys: WrappedKeys
+    renewals: Renewals
+    drills: Drills
+    verifications: Verifications
+    care: Care
+    vault: VaultKeys
+    #: A data key older than this is made anew.
+    data_key_max_age: timedelta
 
     @classmethod
     def open(cls, settings: Settings, queue: Queue, *, clock: Clock = utc_now) -> Room:
-        """Open the connection to MongoDB.
+        """Open the connection to MongoDB. Vault is not asked before something must be rewrapped: nothing else needs it.
 
         Raises:
             SettingsError: MongoDB is of a kind we cannot keep promises on.
@@ -44,4 +59,17 @@ class Room:
         """
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
-        return cls(Jobs(documents), Grants(documents), Blacklist(documents), queue, clock)
+        return cls(
+            jobs=Jobs(documents),
+            grants=Grants(documents),
+            blacklist=Blacklist(documents),
+            queue=queue,
+            clock=clock,
+            wrapped_keys=WrappedKeys(documents),
+            renewals=Renewals(documents),
+            drills=Drills(documents),
+            verifications=Verifications(documents),
+            care=Care(documents),
+            vault=VaultKeys(settings),
+            data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+        )

@@ -15,11 +15,16 @@ from actas.records import Job
 from actas.settings import Settings
 from scheduler.app import app
 from scheduler.dispatch import dispatch
+from scheduler.drill import drill
 from scheduler.purge import purge_blacklist
+from scheduler.renew_keys import renew_keys
 from scheduler.rescue import rescue
 from scheduler.resume import resume
 from scheduler.revoke import revoke
+from scheduler.rewrap import rewrap
 from scheduler.room import Queue, Room
+from scheduler.rotate import rotate
+from scheduler.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +69,31 @@ def resume_task() -> Counts:
 @app.task(name="actas.revoke", send_events=False)
 def revoke_task() -> Counts:
     return tick(revoke)
+
+
+@app.task(name="actas.drill", send_events=False)
+def drill_task() -> Counts:
+    return tick(drill)
+
+
+@app.task(name="actas.rewrap", send_events=False)
+def rewrap_task() -> Counts:
+    return tick(rewrap)
+
+
+@app.task(name="actas.renew_keys", send_events=False)
+def renew_keys_task() -> Counts:
+    return tick(renew_keys)
+
+
+@app.task(name="actas.verify", send_events=False)
+def verify_task() -> Counts:
+    return tick(verify)
+
+
+@app.task(name="actas.rotate", send_events=False)
+def rotate_task() -> Counts:
+    return tick(rotate)
 
 
 @app.task(name="actas.purge_blacklist")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from uuid import uuid4
@@ -11,7 +12,7 @@ import pytest
 from actas import Client, Grant, Settings
 from actas.embedded.stack import Stack
 from actas.sandbox.remote import SandboxControl
-from tests.support import REDIRECT, settings_from
+from tests.support import connected, settings_from
 
 #: A request that the sandbox holds must outlast whatever a test does meanwhile, also on a machine that stalls; so
 #: these are generous. What waits for leases to end has a stack of its own (tests/faults).
@@ -78,11 +79,7 @@ def user() -> str:
 
 @pytest.fixture
 def connect(client: Client, sandbox: SandboxControl) -> Callable[[str], Grant]:
-    def connect(user: str, account: str | None = None) -> Grant:
-        request = client.begin_connect(user=user, provider="x", redirect_uri=REDIRECT)
-        return client.finish_connect(sandbox.authorize(request.url, account or user), user=user)
-
-    return connect
+    return functools.partial(connected, client, sandbox)
 
 
 @pytest.fixture

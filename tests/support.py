@@ -8,13 +8,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
 
-from actas import Client, Settings
+from actas import Client, Grant, Settings
 from actas.embedded.stack import Stack
 from actas.sandbox.remote import SandboxControl
 
@@ -47,6 +48,21 @@ def settings_from(env: dict[str, str]) -> Settings:
     """Settings of a role of the stack, without touching this process's environment."""
     values = {name.removeprefix("ACTAS_").lower(): value for name, value in env.items() if name.startswith("ACTAS_")}
     return Settings.model_validate(values)
+
+
+def connected(client: Client, sandbox: SandboxControl, user: str, account: str | None = None) -> Grant:
+    """Connect a user's account, as the app and the user's browser do together."""
+    request = client.begin_connect(user=user, provider="x", redirect_uri=REDIRECT)
+    return client.finish_connect(sandbox.authorize(request.url, account or user), user=user)
+
+
+def made_stale(documents: Any, user: str) -> None:
+    """Let the access token in a user's grant come to its end, so that whoever needs one must exchange.
+
+    ``documents`` is the database as its administrator sees it.
+    """
+    past = {"access_token.expires_at": datetime.now(UTC) - timedelta(minutes=1)}
+    documents["grants"].update_one({"user": user, "access_token": {"$type": "object"}}, {"$set": past})
 
 
 def family(sandbox: SandboxControl, account: str) -> dict[str, Any]:

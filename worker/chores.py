@@ -1,23 +1,64 @@
-"""What must be done to grants by somebody who can decrypt: here, revoking a disconnected one at its provider."""
+"""What must be done to grants by somebody who can decrypt, and no job waits for.
+
+Each is asked for again until it is done, so what may pass needs no retry here: False says "not now, or nothing to do".
+"""
 
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from actas.envelope import Purpose
-from actas.errors import ActasError, ClientRefused, EnvelopeError, EnvelopeVersionError, TokenEndpointError
+from actas.errors import (
+    ActasError,
+    ClientRefused,
+    EnvelopeError,
+    EnvelopeVersionError,
+    TokenEndpointError,
+)
+from actas.fault_points import FaultPoint, reached
 from actas.ids import new_id
 from actas.oauth import TokenEndpoint
-from actas.records import Grant, GrantStatus
+from actas.records import EffectState, Grant, GrantStatus
+from worker.errors import NeedsUser, Stopped
+from worker.gates import client_gate
 from worker.room import Room
 
 log = logging.getLogger(__name__)
 
+#: How soon care that did not work out is tried again.
+CARE_PAUSE = timedelta(minutes=10)
+
+
+def exchange_grant(grant_id: str, room: Room) -> bool:
+    """Exchange a grant's token although nobody needs an access token: so that it lives on.
+
+    Raises:
+        MongoUnavailable, MongoRefused.
+    """
+
+    def needed(grant: Grant) -> bool:
+        return grant.care_at is not None and grant.care_at <= room.clock()
+
+    grant = room.grants.get(grant_id)
+    if grant is None or grant.status is not GrantStatus.ACTIVE or not needed(grant):
+        return False
+    try:
+        room.gates.check([client_gate(grant.app, grant.provider)])
+        _, token = room.exchange.exchange(grant_id, needed=needed, asked_by="care")
+    except (NeedsUser, Stopped):
+        return False
+    except ActasError as error:
+        log.warning("grant.care grant=%s code=%s", grant_id, error.code)
+        room.grants.put_off_care(grant_id, until=room.clock() + CARE_PAUSE)
+        return False
+    if token is not None:
+        log.info("grant.cared_for grant=%s provider=%s", grant_id, grant.provider)
+    return token is not None
+
 
 def revoke_grant(grant_id: str, room: Room) -> bool:
     """Revoke a disconnected grant's newest token at the provider (RFC 7009), then shred it.
-
-    Asked for again until it is done, so what may pass needs no retry here. False: not now, or nothing to do.
 
     Raises:
         MongoUnavailable, MongoRefused.
@@ -29,30 +70,60 @@ def revoke_grant(grant_id: str, room: Room) -> bool:
     )
     if grant is None:
         return False
+    reached(FaultPoint.REVOCATION_LEASED)
     try:
-        said = _tell_provider(grant, room)
+        said = _revoked(grant, owner, room)
     except ActasError as error:
         # An outage, or something to be mended (the app's credentials, this release). Shredded now, the token would live
         # on at the provider for ever. The lease is kept: its end is the pause before somebody is asked again.
         log.warning("grant.revoke grant=%s provider=%s code=%s", grant_id, grant.provider, error.code)
         return False
-    shredded = room.grants.shred(grant, room.clock())
+    if said is None:
+        return False
+    reached(FaultPoint.REVOCATION_TOLD)
+    shredded = room.grants.shred(grant, room.clock(), said=said)
+    reached(FaultPoint.REVOCATION_SHREDDED)
     log.info("grant.revoked grant=%s provider=%s said=%s shredded=%s", grant_id, grant.provider, said, shredded)
     return shredded
 
 
-def _tell_provider(grant: Grant, room: Room) -> str:
-    """What the provider said; where asking again cannot help, that is an answer, too; all else is raised."""
+def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
+    """What the provider said; where asking again cannot help, that is an answer, too; all else is raised.
+
+    None: what was read is not the newest, or not to be revoked, any more.
+    """
     if grant.refresh_token is None:
         return "nothing_to_revoke"
-    provider = room.providers[grant.provider]
+    client = room.vault.client_credentials(grant.app, grant.provider)
     try:
-        client = room.vault.client_credentials(grant.app, grant.provider)
+        if _rescued(grant, room):
+            return None  # a newer token has come to light: that one is to be revoked, in a moment
         token = room.keys.read(grant, Purpose.REFRESH)
-        endpoint = TokenEndpoint(room.http, provider, client)
-        endpoint.revoke(token, hint="refresh_token", seconds=room.settings.exchange_budget_seconds / 2)
-    except (ClientRefused, EnvelopeVersionError):
+    except EnvelopeVersionError:
         raise
-    except (TokenEndpointError, EnvelopeError) as error:
+    except EnvelopeError as error:
         return error.code
-    return "revoked"
+    # Right before the request, because it may take along what somebody who connects again is just being given.
+    if not room.grants.still_revoking(grant):
+        return None
+    row = f"revocation:{owner}"
+    audit = {"kind": "revocation", "app": grant.app, "user": grant.user, "grant": grant.id}
+    room.effects.begin(row, owner=room.name, now=room.clock(), generation=grant.generation, **audit)
+    said, state = "revoked", EffectState.DONE
+    try:
+        endpoint = TokenEndpoint(room.http, room.providers[grant.provider], client)
+        endpoint.revoke(token, hint="refresh_token", seconds=room.settings.exchange_budget_seconds / 2)
+    except ActasError as error:
+        said, state = error.code, EffectState.REFUSED
+        if isinstance(error, ClientRefused) or not isinstance(error, TokenEndpointError):
+            raise
+    finally:
+        room.effects.finish(row, state, owner=room.name, now=room.clock(), code=said)
+    return said
+
+
+def _rescued(grant: Grant, room: Room) -> bool:
+    try:
+        return room.exchange.rescue(grant)
+    except (NeedsUser, Stopped):
+        return True  # there was something; and the grant is as unusable as it should be

@@ -77,6 +77,7 @@ ENDS: Mapping[type[Exception], JobStatus] = {
     errors.Stopped: JobStatus.CANCELLED,
     errors.TooLate: JobStatus.EXPIRED,
     errors.OutcomeUnknown: JobStatus.UNCERTAIN,
+    errors.Held: JobStatus.PARKED,
     errors.NeedsUser: JobStatus.PARKED,
     GrantDead: JobStatus.PARKED,
     JobRefused: JobStatus.FAILED,

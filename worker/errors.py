@@ -40,6 +40,12 @@ class Stopped(ActasError):
         self.reason = code
 
 
+class Held(ActasError):
+    """Its user was logged out everywhere; the job waits until its app signs it anew."""
+
+    code = "held"
+
+
 class NeedsUser(ActasError):
     """The grant no longer works until its user connects again."""
 

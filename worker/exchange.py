@@ -8,30 +8,45 @@ process by sharing one attempt, in the fleet by a lease on the grant. The new to
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from pydantic import SecretStr
+from pydantic import SecretBytes, SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random, wait_random_exponential
 
 from actas.clock import Clock
 from actas.envelope import Purpose
-from actas.errors import GrantDead, MongoRefused, MongoUnavailable
-from actas.granting import encrypt_tokens
+from actas.errors import (
+    ActasError,
+    GrantDead,
+    MongoRefused,
+    MongoUnavailable,
+    ProviderBusy,
+    ProviderUnavailable,
+    TokenEndpointError,
+)
+from actas.fault_points import FaultPoint, reached
+from actas.granting import encrypt_tokens, wrapped_key
 from actas.http import Http, NoReply, NotSent
 from actas.ids import new_id
-from actas.oauth import TokenEndpoint, Tokens
+from actas.oauth import MALFORMED, TokenEndpoint, Tokens
 from actas.providers import Providers
-from actas.records import Grant, GrantStatus
+from actas.records import LOST_ROTATION, DataKey, EffectState, Grant, GrantStatus
+from actas.refresh_life import refresh_life
 from actas.settings import LEASE_MARGIN_SECONDS, Settings
+from actas.stores.effects import Effects
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom
 from worker.errors import NeedsUser, Stopped, TokenPending
 from worker.keys import DataKeys
+from worker.rescue_slots import Answer, RescueSlots, SlotsUnavailable
+
+log = logging.getLogger(__name__)
 
 #: A token this close to its end would not survive the request it is for.
 SKEW = timedelta(seconds=30)
@@ -53,39 +68,51 @@ class Access:
     exchanged: bool
 
 
-class Exchange:
-    def __init__(
-        self,
-        grants: Grants,
-        keys: DataKeys,
-        vault: VaultRoom,
-        http: Http,
-        providers: Providers,
-        settings: Settings,
-        clock: Clock,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._grants = grants
-        self._keys = keys
-        self._vault = vault
-        self._http = http
-        self._providers = providers
-        self._settings = settings
-        self._clock = clock
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._in_flight: dict[str, Future[Access]] = {}
+@dataclass(slots=True)
+class Held:
+    """A grant under our exchange lease."""
 
-    def access_token(self, grant: Grant) -> Access:
-        """The grant's access token, exchanged for if need be.
+    grant: Grant
+    owner: str
+    #: On the monotonic clock, counted from before we asked for it.
+    ends_at: float
+    #: Whom the journal names: a job's id, or a chore.
+    asked_by: str
+    #: The provider may have rotated the token, and nobody has the new one.
+    unanswered: bool = False
+    #: Tokens were written, and the lease ended with that.
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    grants: Grants
+    effects: Effects
+    slots: RescueSlots
+    keys: DataKeys
+    vault: VaultRoom
+    http: Http
+    providers: Providers
+    settings: Settings
+    clock: Clock
+    #: Who we are, for the journal.
+    name: str
+    sleep: Callable[[float], None] = time.sleep
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _in_flight: dict[str, Future[Access]] = field(default_factory=dict)
+
+    # --- who asks ---
+
+    def access_token(self, grant: Grant, *, asked_by: str = "") -> Access:
+        """The grant's access token, exchanged for if need be; callers in this process share one attempt.
 
         Raises:
             TokenPending: somebody else is at it; come back soon.
             NeedsUser, Stopped: the grant does not work any more.
             ClientRefused, TokenEndpointError, NotSent, NoReply, Unavailable, EnvelopeError: it did not work out.
         """
-        if (token := self._live(grant)) is not None:
-            return Access(token, grant, exchanged=False)
+        if self.is_live(grant):
+            return Access(self.keys.read(grant, Purpose.ACCESS), grant, exchanged=False)
         with self._lock:
             shared = self._in_flight.get(grant.id)
             if shared is None:
@@ -96,7 +123,8 @@ class Exchange:
             except TimeoutError:
                 raise TokenPending from None
         try:
-            access = self._exchange(grant)
+            after, token = self.exchange(grant.id, needed=lambda leased: not self.is_live(leased), asked_by=asked_by)
+            access = Access(token or self.keys.read(after, Purpose.ACCESS), after, exchanged=True)
             mine.set_result(access)
         except BaseException as error:
             mine.set_exception(error)
@@ -109,109 +137,263 @@ class Exchange:
 
     def is_live(self, grant: Grant) -> bool:
         """Whether the grant's access token will outlast a request."""
-        return grant.access_token is not None and grant.access_token.expires_at - SKEW > self._clock()
+        return grant.access_token is not None and grant.access_token.expires_at - SKEW > self.clock()
 
-    def _live(self, grant: Grant) -> SecretStr | None:
-        return self._keys.read(grant, Purpose.ACCESS) if self.is_live(grant) else None
+    # --- the exchange, top to bottom ---
 
-    def _exchange(self, grant: Grant) -> Access:
-        owner = new_id()
-        leased, ends_at = self._lease(grant.id, owner)
+    def exchange(
+        self,
+        grant_id: str,
+        *,
+        needed: Callable[[Grant], bool],
+        asked_by: str,
+        new_key: bool = False,
+    ) -> tuple[Grant, SecretStr | None]:
+        """Exchange a grant's refresh token, under the fleet's lease; the grant afterwards, and its new access token.
+
+        Args:
+            grant_id: whose.
+            needed: asked of the grant as it is once the lease is ours; if it is no more, there is no new token.
+            asked_by: a job's id, or the name of a chore; for the journal.
+            new_key: write what comes under a new data key.
+
+        Raises:
+            As ``access_token``.
+        """
+        with self.under_lease(grant_id, asked_by) as held:
+            reached(FaultPoint.EXCHANGE_LEASED)
+            # Whoever held the lease before us may have brought what we want, or have died with it in a rescue slot.
+            if not needed(held.grant):
+                return held.grant, None
+            if self.rescue(held.grant):
+                raise TokenPending  # look again: most likely there is a live token now
+            return self._send(held, new_key=new_key)
+
+    @contextlib.contextmanager
+    def under_lease(self, grant_id: str, asked_by: str) -> Iterator[Held]:
+        """Hold the right to use a grant's refresh token; nobody else uses it meanwhile.
+
+        Raises:
+            TokenPending: somebody else holds it.
+            NeedsUser, Stopped: the grant does not work any more.
+        """
+        held, failure = self._lease(grant_id, asked_by), None
         try:
-            # Whoever held the lease before us may have brought what we want.
-            if (token := self._live(leased)) is None:
-                return self._send(leased, ends_at)
-        except BaseException:
-            self._let_go(leased, owner)
+            yield held
+        except (NotSent, NoReply, ProviderUnavailable, TokenEndpointError) as error:
+            held.unanswered |= perhaps_rotated(error)
+            failure = failure_code(error)
             raise
-        self._let_go(leased, owner)
-        return Access(token, leased, exchanged=True)
+        finally:
+            if not held.over:
+                self._let_go(held, failure)
 
-    def _send(self, leased: Grant, ends_at: float) -> Access:
+    def rescue(self, leased: Grant) -> bool:
+        """Write into the grant what somebody else received for it and could not write; False if there is nothing.
+
+        Raises:
+            SlotsUnavailable: there may be something, and the old token must not be used before that is known.
+            NeedsUser, Stopped: there was, and the grant does not work any more all the same.
+        """
+        key = self.keys.get(leased)
+        try:
+            answer = self.slots.find(leased, key)
+        except SlotsUnavailable:
+            if leased.unanswered_at is not None:
+                raise
+            return False  # everybody who was at it came back, and had nothing to leave
+        if answer is None:
+            return False
+        log.warning("exchange.rescued grant=%s generation=%d", leased.id, leased.generation)
+        self._store(leased, self._write(leased, answer, self.keys.read(leased, Purpose.REFRESH), key), answer)
+        return True
+
+    def _send(self, held: Held, *, new_key: bool) -> tuple[Grant, SecretStr]:
         # All that could fail on our side comes before the request: after it, the old token may be dead, and the new one
         # must find its key at hand.
-        endpoint = self._endpoint(leased)
-        refresh_token, key, data_key = self._keys.read(leased, Purpose.REFRESH), self._keys.get(leased), leased.data_key
-        assert data_key is not None  # or its token could not have been read
-        tokens = self._ask(endpoint, leased, refresh_token, ends_at)
-        write = encrypt_tokens(leased, key, data_key, tokens, tokens.refresh_token or refresh_token)
-        return Access(tokens.access_token, self._store(leased, write), exchanged=True)
+        leased = held.grant
+        client = self.vault.client_credentials(leased.app, leased.provider)
+        endpoint = TokenEndpoint(self.http, self.providers[leased.provider], client)
+        refresh_token, key = self.keys.read(leased, Purpose.REFRESH), self.keys.get(leased)
+        fresh = wrapped_key(self.vault, leased.app, leased.id, self.clock()) if new_key else (key, None)
+        exchange_id = new_id()
+        with self._journaled(held, exchange_id):
+            reached(FaultPoint.EXCHANGE_JOURNALED)
+            tokens = self._ask(endpoint, held, refresh_token)
+            answer = Answer(tokens, exchange_id, self.clock())
+            reached(FaultPoint.EXCHANGE_ANSWERED)
+            self.slots.keep(leased, key, answer)
+            reached(FaultPoint.EXCHANGE_RESCUED)
+            stored = self._store(leased, self._write(leased, answer, refresh_token, *fresh), answer)
+            held.over = True
+        reached(FaultPoint.EXCHANGE_DONE)
+        return stored, tokens.access_token
 
-    def _let_go(self, grant: Grant, owner: str) -> None:
-        with contextlib.suppress(MongoUnavailable):  # then the lease ends by itself
-            self._grants.release_exchange_lease(grant.id, owner=owner)
-
-    def _lease(self, grant_id: str, owner: str) -> tuple[Grant, float]:
-        """The grant under our lease, and when that ends on the monotonic clock (counted from before we asked)."""
+    def _lease(self, grant_id: str, asked_by: str) -> Held:
+        owner = new_id()
         gives_up_at = time.monotonic() + PATIENCE_SECONDS
         pause = 0.05
         while True:
             asked_at = time.monotonic()
-            seconds = self._settings.exchange_lease_seconds
-            leased = self._grants.take_exchange_lease(
+            seconds = self.settings.exchange_lease_seconds
+            leased = self.grants.take_exchange_lease(
                 grant_id, owner=owner, seconds=seconds, statuses=[GrantStatus.ACTIVE]
             )
             if leased is not None:
-                return leased, asked_at + seconds
-            check_usable(self._grants.get(grant_id))
+                return Held(leased, owner, asked_at + seconds, asked_by)
+            check_usable(self.grants.get(grant_id))
             if time.monotonic() + pause > gives_up_at:
                 raise TokenPending
-            self._sleep(pause)
+            self.sleep(pause)
             pause = min(0.5, pause * 1.5)
 
-    def _endpoint(self, grant: Grant) -> TokenEndpoint:
-        provider = self._providers[grant.provider]
-        return TokenEndpoint(self._http, provider, self._vault.client_credentials(grant.app, grant.provider))
+    def _let_go(self, held: Held, failure: str | None) -> None:
+        with contextlib.suppress(MongoUnavailable):  # then the lease ends by itself
+            self.grants.release_exchange_lease(
+                held.grant.id, owner=held.owner, now=self.clock(), failure=failure, unanswered=held.unanswered
+            )
 
-    def _ask(self, endpoint: TokenEndpoint, grant: Grant, refresh_token: SecretStr, lease_ends_at: float) -> Tokens:
+    @contextlib.contextmanager
+    def _journaled(self, held: Held, exchange_id: str) -> Iterator[None]:
+        """The exchange stands in the audit from before its request; without an end, nobody knows how it went."""
+        grant = held.grant
+        row = f"exchange:{exchange_id}"
+        self.effects.begin(
+            row,
+            owner=self.name,
+            now=self.clock(),
+            kind="exchange",
+            app=grant.app,
+            user=grant.user,
+            grant=grant.id,
+            asked_by=held.asked_by,
+            generation=grant.generation,
+            key_version=grant.data_key.key_version if grant.data_key else None,
+        )
+        try:
+            yield
+        except Exception as error:
+            self._finish(row, outcome_of(error), code=failure_code(error))
+            raise
+        self._finish(row, EffectState.DONE)
+
+    def _finish(self, row: str, state: EffectState, **outcome: str) -> None:
+        # The truth stands in the grant; whoever waited for MongoDB there need not wait for the audit as well.
+        try:
+            self.effects.finish(row, state, owner=self.name, now=self.clock(), **outcome)
+        except (MongoUnavailable, MongoRefused) as error:
+            log.warning("exchange.journal row=%s state=%s code=%s", row, state, error.code)
+
+    def _ask(self, endpoint: TokenEndpoint, held: Held, refresh_token: SecretStr) -> Tokens:
         """Send the refresh token, under what is left of the lease."""
-        seconds = self._settings.exchange_budget_seconds / TRIES
-        lost_answer = False
+        grant = held.grant
+        seconds = self.settings.exchange_budget_seconds / TRIES
+        rotates = self.providers[grant.provider].refresh.rotates
 
         def send() -> Tokens:
-            nonlocal lost_answer
-            if lease_ends_at - time.monotonic() < seconds + LEASE_MARGIN_SECONDS:
+            if held.ends_at - time.monotonic() < seconds + LEASE_MARGIN_SECONDS:
                 raise TokenPending  # we stood still too long: by the time of a reply the lease may be another's
             try:
-                return endpoint.refresh(refresh_token, seconds=seconds, now=self._clock())
+                return endpoint.refresh(refresh_token, seconds=seconds, now=self.clock())
             except NoReply:
-                lost_answer = True
+                held.unanswered = True
                 raise
 
         retrying = Retrying(
             retry=retry_if_exception_type((NotSent, NoReply)),
             stop=stop_after_attempt(TRIES),
             wait=wait_random(0.1, 0.5),
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
         try:
             return retrying(send)
         except GrantDead as dead:
-            self._call_dead(grant, "lost_rotation" if lost_answer else dead.provider_code)
+            # Believed, unless the grant has moved on since we read it.
+            lost = rotates and (held.unanswered or grant.unanswered_at is not None)
+            cause = LOST_ROTATION if lost else dead.provider_code
+            if not self.grants.require_reauthorization(grant, cause, self.clock()):
+                raise TokenPending from None  # a newer generation is there, or somebody disconnected: look again
             raise NeedsUser(f"{grant.provider} no longer accepts the grant ({dead.provider_code})") from None
 
-    def _call_dead(self, grant: Grant, cause: str) -> None:
-        """Believe a provider that calls the grant dead, unless the grant has moved on since we read it."""
-        if not self._grants.require_reauthorization(grant, cause, self._clock()):
-            raise TokenPending  # a newer generation is there, or somebody disconnected: look again
+    def _write(
+        self, leased: Grant, answer: Answer, old: SecretStr, key: SecretBytes, new_key: DataKey | None = None
+    ) -> TokenWrite:
+        """The grant's next generation; ``key`` belongs to ``new_key``, or to the data key that the grant has."""
+        tokens = answer.tokens
+        life = refresh_life(
+            self.providers[leased.provider].refresh,
+            leased.id,
+            answer.came_at,
+            renewed=tokens.refresh_token is not None,
+            said_seconds=tokens.refresh_expires_in,
+            previous_absolute_at=leased.refresh_absolute_at,
+        )
+        write = encrypt_tokens(
+            leased,
+            key,
+            (new_key or data_key_of(leased)).id,
+            refresh_token=tokens.refresh_token or old,
+            access=(tokens.access_token, tokens.access_expires_at),
+            life=life,
+            exchange_id=answer.exchange_id,
+        )
+        return replace(write, data_key=new_key)
 
-    def _store(self, grant: Grant, write: TokenWrite) -> Grant:
-        """Write the tokens; they exist nowhere else, so an outage is waited out while this process lives."""
+    def _store(self, grant: Grant, write: TokenWrite, answer: Answer) -> Grant:
+        """Write the tokens; an outage is waited out while this process lives."""
         waiting = Retrying(
             retry=retry_if_exception_type((MongoUnavailable, MongoRefused)),
+            before_sleep=lambda state: log.warning("exchange.retry grant=%s n=%d", grant.id, state.attempt_number),
             wait=wait_random_exponential(multiplier=0.2, max=5),
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
-        swapped = waiting(self._grants.swap_tokens, grant, write, self._clock())
+        swapped = waiting(self.grants.swap_tokens, grant, write, self.clock())
         if swapped is None:
-            swapped = waiting(self._grants.get, grant.id)
-            if swapped is None or swapped.exchange_id != write.exchange_id:
+            swapped = waiting(self.grants.get, grant.id)
+            if swapped is None or swapped.exchange_id != answer.exchange_id:
                 # Somebody connected again meanwhile. Ours is not revoked: that could take the new one along.
+                self.slots.drop(grant)
                 raise TokenPending
+        reached(FaultPoint.EXCHANGE_STORED)
+        self.slots.drop(grant)
         check_usable(swapped)
         return swapped
+
+
+def perhaps_rotated(error: Exception) -> bool:
+    """Whether the provider may have rotated the token, although we have got none. Pure.
+
+    It may have after anything but a refusal in its own words: also a 5xx can come after the fact, and so can a reply
+    that nobody can read.
+    """
+    match error:
+        case NotSent() | ProviderBusy():
+            return False
+        case TokenEndpointError():
+            return error.provider_code == MALFORMED
+    return isinstance(error, NoReply | ProviderUnavailable)
+
+
+def failure_code(error: Exception) -> str:
+    """What to remember of an error: the provider's own code where it gave one. Pure."""
+    match error:
+        case TokenEndpointError():
+            return error.provider_code
+        case ActasError():
+            return error.code
+    return type(error).__name__
+
+
+def outcome_of(error: Exception) -> EffectState:
+    """What an exchange that ended in an error came to, for the audit. Pure."""
+    return EffectState.UNKNOWN if perhaps_rotated(error) else EffectState.REFUSED
+
+
+def data_key_of(grant: Grant) -> DataKey:
+    assert grant.data_key is not None  # or its token could not have been read
+    return grant.data_key
 
 
 def check_usable(grant: Grant | None) -> None:

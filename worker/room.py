@@ -16,13 +16,16 @@ from actas.providers import Providers
 from actas.settings import Settings
 from actas.signing import KeyVersions
 from actas.stores import database
+from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
 from worker.exchange import Exchange
 from worker.gates import Gates
 from worker.keys import DataKeys
+from worker.rescue_slots import RescueSlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,14 @@ class Room:
     jobs: Jobs
     grants: Grants
     effects: Effects
+    drills: Drills
+    verifications: Verifications
     vault: VaultRoom
     key_versions: KeyVersions
     keys: DataKeys
     http: Http
     gates: Gates
+    slots: RescueSlots
     exchange: Exchange
     providers: Providers
     actions: Actions
@@ -59,7 +65,8 @@ class Room:
         database.check(documents)
         vault = VaultRoom(settings)
         vault.check()
-        grants = Grants(documents)
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        grants, effects, slots = Grants(documents), Effects(documents), RescueSlots(settings.redis_url)
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
         http = Http()
         providers = Providers.load(settings.providers_file)
@@ -68,17 +75,31 @@ class Room:
             documents=documents,
             jobs=Jobs(documents),
             grants=grants,
-            effects=Effects(documents),
+            effects=effects,
+            drills=Drills(documents),
+            verifications=Verifications(documents),
             vault=vault,
             key_versions=KeyVersions(vault),
             keys=keys,
             http=http,
             gates=Gates(settings.redis_url, clock),
-            exchange=Exchange(grants, keys, vault, http, providers, settings, clock),
+            slots=slots,
+            exchange=Exchange(
+                grants=grants,
+                effects=effects,
+                slots=slots,
+                keys=keys,
+                vault=vault,
+                http=http,
+                providers=providers,
+                settings=settings,
+                clock=clock,
+                name=name,
+            ),
             providers=providers,
             actions=Actions(),
             clock=clock,
-            name=f"{socket.gethostname()}:{os.getpid()}",
+            name=name,
         )
 
     def close(self) -> None:
@@ -87,3 +108,4 @@ class Room:
         self.vault.close()
         self.http.close()
         self.gates.close_connections()
+        self.slots.close()

@@ -13,6 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
+from actas.blacklist import Fate
 from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
 from actas.http import NotSent
 from actas.ids import new_id
@@ -22,6 +23,7 @@ from actas.stores.effects import Effect
 from worker.decision import INTERNAL_ERROR, OPERATOR_PAUSE, Decision, decide
 from worker.errors import (
     AccessTokenRefused,
+    Held,
     LeaseTooShort,
     NotYet,
     OutcomeUnknown,
@@ -96,7 +98,7 @@ def do(job: Job, owner: str, lease_ends_at: float, room: Room, watch: Watch) -> 
     action = room.actions[claims.action]
     grant = looked_up(claims, room)
     room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
-    access = token_for(grant, room, watch)
+    access = token_for(grant, job, room, watch)
     if access.exchanged:  # that took time: ask again what may have changed meanwhile
         looked_up(claims, room)
         if room.jobs.stop_requested(job.id):
@@ -143,12 +145,15 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     """The grant, if it may be used for this job now: one read brings it and the blacklist's word.
 
     Raises:
-        Stopped, NeedsUser, JobRefused.
+        Stopped, Held, NeedsUser, JobRefused.
     """
     ids = blacklist.ids_for(claims.app, jti=claims.id, user=claims.user)
     grant, entries = room.grants.read_for_job(claims.grant, ids)
-    if blacklist.refusal(entries, jti=claims.id, issued_at=claims.issued_at) is not None:
-        raise Stopped("it is on the blacklist", code="revoked")
+    match blacklist.fate(entries, issued_at=claims.issued_at):
+        case Fate.CANCEL:
+            raise Stopped("it is on the blacklist", code="revoked")
+        case Fate.HOLD:
+            raise Held
     check_usable(grant)
     assert grant is not None
     if (grant.app, grant.user, grant.provider) != (claims.app, claims.user, claims.provider):
@@ -156,11 +161,11 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     return grant
 
 
-def token_for(grant: Grant, room: Room, watch: Watch) -> Access:
+def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
     if not room.exchange.is_live(grant):
         watch("awaiting_token")
     try:
-        return room.exchange.access_token(grant)
+        return room.exchange.access_token(grant, asked_by=job.id)
     except ClientRefused:
         room.gates.close(client_gate(grant.app, grant.provider), room.clock() + OPERATOR_PAUSE)
         log.error("client.refused app=%s provider=%s: mend its client credentials", grant.app, grant.provider)  # noqa: TRY400 - the traceback says nothing more
@@ -195,6 +200,7 @@ def act_once(
             effect_id(job),
             owner=owner,
             now=room.clock(),
+            kind="act",
             app=claims.app,
             user=claims.user,
             grant=claims.grant,
@@ -218,7 +224,11 @@ def act_once(
         if isinstance(error, RateLimited):
             room.gates.close(grant_gate(claims.grant, action.name), error.until)
         if isinstance(error, AccessTokenRefused):
-            patiently(room.grants.drop_access_token, claims.grant, generation=access.grant.generation)
+            refused_again = patiently(
+                room.grants.refuse_access_token, claims.grant, generation=access.grant.generation, now=room.clock()
+            )
+            if refused_again is not None:  # a new token was no better; asking for more of them would not help either
+                room.gates.close(grant_gate(claims.grant, action.name), refused_again)
         raise
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
@@ -261,6 +271,8 @@ def settled(job: Job, owner: str, error: Exception, room: Room) -> Outcome | Non
     fields: dict[str, Any] = {"attempts": job.attempts + decision.counts}
     if decision.at is not None:
         fields["next_at"] = decision.at
+    if isinstance(error, Held):
+        fields["held"] = True
     if not room.jobs.settle(job, owner, decision.to, now, error=decision.as_error(now), **fields):
         # Asked to stop while we held it, it ends here instead of coming back; or else it is no longer ours to move.
         decision = Decision(JobStatus.CANCELLED, "cancelled", "stopped before its request was sent")

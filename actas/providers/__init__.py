@@ -40,12 +40,21 @@ class Providers:
         for name, table in _tables(file).items():
             base = providers[name].model_dump() if name in providers else {}
             try:
-                providers[name] = Provider.model_validate({**base, **table, "name": name})
+                providers[name] = Provider.model_validate({**_merged(base, table), "name": name})
             except ValidationError as error:
                 first = error.errors(include_input=False, include_url=False)[0]
                 where = ".".join(["providers", name, *(str(part) for part in first["loc"])])
                 raise SettingsError(f"{file}: {where}: {first['msg']}") from None
         return cls(providers)
+
+
+def _merged(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table over what is built in; within ``refresh``, too, unless that is of another kind: those share nothing."""
+    known, told = base.get("refresh"), table.get("refresh")
+    merged = {**base, **table}
+    if known and isinstance(told, dict) and told.get("kind", known["kind"]) == known["kind"]:
+        merged["refresh"] = {**known, **told}
+    return merged
 
 
 def _tables(file: Path | None) -> Mapping[str, Mapping[str, Any]]:

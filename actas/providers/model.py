@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 
 def _tls_or_loopback(url: str) -> str:
@@ -23,16 +23,45 @@ def _tls_or_loopback(url: str) -> str:
 Url = Annotated[str, AfterValidator(_tls_or_loopback)]
 
 
-class RefreshProfile(BaseModel, frozen=True, extra="forbid"):
-    """What becomes of a refresh token when it is used.
+#: A span of time in seconds, of not more than a hundred years: a number beyond that is not one of seconds.
+Seconds = Annotated[int, Field(gt=0, le=100 * 365 * 86400)]
 
-    rotating: each exchange returns a new one and kills the old (RFC 9700 section 4.14.2);
+
+class RefreshProfile(BaseModel, frozen=True, extra="forbid"):
+    """What becomes of a refresh token when it is used, and what it dies of when it is not.
+
+    rotating: each exchange returns a new one and kills the old (RFC 9700 section 4.14.2), at once or after a while;
     sliding: the same one lives on, its idle time starts anew; static: nothing changes.
     """
 
     kind: Literal["rotating", "sliding", "static"]
-    lifetime_seconds: int | None = None
-    idle_seconds: int | None = None
+    #: Seconds from a refresh token's issue to its end, however much it is used; None: as far as known, it has none.
+    lifetime_seconds: Seconds | None = None
+    #: Seconds without an exchange after which a refresh token is dead; None: as far as known, it may lie idle.
+    idle_seconds: Seconds | None = None
+    #: Seconds for which a used refresh token is accepted again, as if it had not been; None: not once.
+    reuse_window_seconds: Seconds | None = None
+    #: What revoking one token (RFC 7009 section 2.1) takes along: that token only, or the whole authorization.
+    revocation: Literal["token", "grant"] = "grant"
+
+    @property
+    def rotates(self) -> bool:
+        """Whether a refresh token is for one use."""
+        return self.kind == "rotating"
+
+    @field_validator("idle_seconds")
+    @classmethod
+    def _idle_time_passes(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("kind") == "static":
+            raise ValueError("a static token has none; one whose idle time starts anew with each use is sliding")
+        return value
+
+    @field_validator("reuse_window_seconds")
+    @classmethod
+    def _window_of_the_used(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("kind") in {"sliding", "static"}:
+            raise ValueError("only for rotating tokens; the others may be used at any time")
+        return value
 
 
 class FatalError(BaseModel, frozen=True, extra="forbid"):

@@ -1,20 +1,31 @@
 """The blacklist collection: ids refused until they would have expired anyway (a "denylist").
 
-Written once, never removed early: an entry outlives what it refuses by a leeway, and only the purge takes it away.
+Never removed early: an entry outlives what it refuses by a leeway, and only the purge takes it away.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from pymongo import ASCENDING
 
+from actas.blacklist import Fate
 from actas.stores.database import Documents, translated
+
+#: How many revocations of one user are remembered.
+HISTORY_LENGTH = 20
 
 
 class Blacklist:
     def __init__(self, database: Documents) -> None:
         self._blacklist = database["blacklist"]
+
+    @translated
+    def find(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Those of these entries that are there."""
+        return list(self._blacklist.find({"_id": {"$in": list(ids)}}, {"history": 0}))
 
     @translated
     def add_jti(self, app: str, jti: str, *, expires_at: datetime, reason: str, now: datetime) -> bool:
@@ -24,8 +35,27 @@ class Blacklist:
         return self._blacklist.update_one({"_id": f"jti:{app}/{jti}"}, update, upsert=True).upserted_id is not None
 
     @translated
+    def raise_watermark(
+        self, app: str, user: str, *, jobs: Fate, keep: str | None, reason: str, expires_at: datetime, now: datetime
+    ) -> None:
+        """Refuse what was issued to a user up to now; watermarks only rise, and the latest call says what is kept."""
+        watermarks = {"not_before": now, "expires_at": expires_at}
+        if jobs is Fate.CANCEL:
+            watermarks["jobs_not_before"] = now
+        if jobs is Fate.HOLD:
+            watermarks["jobs_held_before"] = now
+        step = {"at": now, "reason": reason, "keep": keep, "jobs": str(jobs)}
+        update = {
+            "$setOnInsert": {"created_at": now},
+            "$max": watermarks,
+            "$set": {"keep": keep, "reason": reason},
+            "$push": {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}},
+        }
+        self._blacklist.update_one({"_id": f"user:{app}/{user}"}, update, upsert=True)
+
+    @translated
     def purge(self, *, before: datetime, limit: int) -> int:
-        """Remove up to ``limit`` entries that expired before a time; return how many."""
+        """Remove up to ``limit`` entries that expired before a time, oldest first; return how many."""
         expired = self._blacklist.find({"expires_at": {"$lt": before}}, {"_id": 1}).sort("expires_at", ASCENDING)
         ids = [doc["_id"] for doc in expired.limit(limit)]
         # Asked again with the condition: an entry whose life was lengthened meanwhile must stay.

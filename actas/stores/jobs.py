@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import BulkWriteError
 
+from actas.jws import Claims
 from actas.records import Job, JobError
 from actas.states import FINAL, WAITING, JobStatus, check_move
 from actas.stores.database import Documents, translated
@@ -17,6 +18,12 @@ from actas.stores.database import Documents, translated
 HISTORY_LENGTH = 50
 
 DUPLICATE_KEY = 11000
+
+#: No worker holds such a job. An orphan's died, perhaps after sending, and only a look into the journal tells.
+FREE: dict[str, Any] = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": {"$ne": True}}
+
+#: ``parked`` is one state for two reasons; these go on when their grant works again.
+NOT_HELD: dict[str, Any] = {"held": {"$ne": True}}
 
 
 class Jobs:
@@ -62,15 +69,12 @@ class Jobs:
     ) -> int:
         """Cancel every job that fits and that no worker holds; return how many.
 
-        Not an orphan: its worker died, perhaps after sending, and only a look into the journal tells. After
-        ``ask_to_stop``: what a worker puts back between the two would otherwise be missed by both. With ``free_keys``
-        their idempotency keys are as if never used.
+        After ``ask_to_stop``: what a worker puts back between the two would otherwise be missed by both. With
+        ``free_keys`` their idempotency keys are as if never used.
         """
-        update = _moved(JobStatus.CANCELLED, now, error=JobError(code, message, now))
-        if free_keys:
-            update |= {"$unset": {"idempotency_key": ""}}
-        waiting = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": {"$ne": True}}
-        return self._jobs.update_many({**query, **waiting}, update).modified_count
+        gone = {"held": ""} | ({"idempotency_key": ""} if free_keys else {})
+        update = _moved(JobStatus.CANCELLED, now, error=JobError(code, message, now)) | {"$unset": gone}
+        return self._jobs.update_many({**query, **FREE}, update).modified_count
 
     @translated
     def ask_to_stop(self, query: dict[str, Any]) -> int:
@@ -80,6 +84,36 @@ class Jobs:
         """
         unfinished = {"status": {"$in": [str(status) for status in (JobStatus.RUNNING, *WAITING)]}}
         return self._jobs.update_many({**query, **unfinished}, {"$set": {"stop": True}}).matched_count
+
+    @translated
+    def hold(self, query: dict[str, Any], *, message: str, now: datetime) -> int:
+        """Park every job that fits and that no worker holds, until it is signed anew; return how many."""
+        held = _moved(JobStatus.PARKED, now, error=JobError("held", message, now), held=True)
+        waiting = {**query, **FREE, "status": {"$in": [str(JobStatus.SCHEDULED), str(JobStatus.QUEUED)]}}
+        parked = {**query, **FREE, "status": str(JobStatus.PARKED), **NOT_HELD}
+        stays = _stayed(held)
+        return (
+            self._jobs.update_many(waiting, held).modified_count + self._jobs.update_many(parked, stays).modified_count
+        )
+
+    @translated
+    def count_going_on(self, query: dict[str, Any]) -> int:
+        """How many unfinished jobs fit that are neither held nor asked to stop."""
+        unfinished = {"status": {"$in": [str(status) for status in (JobStatus.RUNNING, *WAITING)]}}
+        return self._jobs.count_documents({**query, **unfinished, **NOT_HELD, "stop": {"$ne": True}})
+
+    @translated
+    def sign_anew(self, job: Job, claims: Claims, *, jws: str, now: datetime) -> Job | None:
+        """Put a new signature in the place of a job's old one; None if the job has moved on, or is to be stopped."""
+        query = {**FREE, "_id": job.id, "rev": job.rev, "status": str(job.status), "stop": {"$ne": True}}
+        signed = {"jws": jws, "rev": claims.rev, "run_at": claims.run_at, "deadline": claims.deadline}
+        update = _moved(JobStatus.SCHEDULED, now, code="rescheduled", next_at=claims.run_at, attempts=0)
+        update["$set"] |= signed
+        if job.status is JobStatus.SCHEDULED:
+            update = _stayed(update)
+        update |= {"$unset": {"held": "", "error": ""}}
+        doc = self._jobs.find_one_and_update(query, update, return_document=ReturnDocument.AFTER)
+        return Job.from_doc(doc) if doc else None
 
     # --- the scheduler ---
 
@@ -119,19 +153,25 @@ class Jobs:
     @translated
     def parked_grants(self) -> list[str]:
         """The grants that parked jobs wait for, from the index alone: no job is read for it."""
-        each_once = [{"$match": {"status": str(JobStatus.PARKED)}}, {"$group": {"_id": "$grant"}}]
-        return [doc["_id"] for doc in self._jobs.aggregate(each_once, hint={"status": 1, "grant": 1})]
+        each_once = [{"$match": {"status": str(JobStatus.PARKED), **NOT_HELD}}, {"$group": {"_id": "$grant"}}]
+        return [doc["_id"] for doc in self._jobs.aggregate(each_once, hint={"status": 1, "held": 1, "grant": 1})]
 
     @translated
     def expire_parked(self, now: datetime) -> int:
-        query = {"status": str(JobStatus.PARKED), "deadline": {"$lte": now}}
-        error = JobError("expired", "its user did not connect again before the deadline", now)
-        return self._jobs.update_many(query, _moved(JobStatus.EXPIRED, now, error=error)).modified_count
+        expired = 0
+        for held, message in (
+            (NOT_HELD, "its user did not connect again before the deadline"),
+            ({"held": True}, "it was held, and not signed anew before the deadline"),
+        ):
+            query = {"status": str(JobStatus.PARKED), "deadline": {"$lte": now}, **held}
+            update = _moved(JobStatus.EXPIRED, now, error=JobError("expired", message, now)) | {"$unset": {"held": ""}}
+            expired += self._jobs.update_many(query, update).modified_count
+        return expired
 
     @translated
     def resume_parked(self, grant: str, now: datetime) -> int:
-        """The grant works again: its parked jobs go on."""
-        query = {"status": str(JobStatus.PARKED), "grant": grant}
+        """The grant works again: its parked jobs go on, but for those that are held."""
+        query = {"status": str(JobStatus.PARKED), "grant": grant, **NOT_HELD}
         return self._jobs.update_many(query, _moved(JobStatus.SCHEDULED, now, next_at=now)).modified_count
 
     # --- the worker ---
@@ -188,6 +228,12 @@ class Jobs:
     @translated
     def stop_requested(self, job_id: str) -> bool:
         return self._jobs.find_one({"_id": job_id, "stop": True}, {"_id": 1}) is not None
+
+
+def _stayed(moved: Any) -> Any:
+    """The same update for a job that is in that state already."""
+    fields = {name: value for name, value in moved["$set"].items() if name != "status"}
+    return {**moved, "$set": fields}
 
 
 def _moved(

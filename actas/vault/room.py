@@ -252,11 +252,15 @@ class VaultRoom:
         try:
             reply = _translated(lambda: login(role, secret.get_secret_value(), use_token=False, mount_point=APPROLE))
         except VaultDenied:
-            raise VaultDenied("the AppRole's role id or secret id is wrong or was withdrawn") from None
+            raise _CannotSignIn("the AppRole's role id or secret id is wrong or was withdrawn") from None
         self._client.token = reply["auth"]["client_token"]
         self._lease = float(reply["auth"]["lease_duration"])
         self._renew_at = self._clock() + (self._lease * RENEW_AT or float("inf"))
         self._sign_ins += 1
+
+
+class _CannotSignIn(VaultDenied):
+    """Vault does not know this process, whatever it wants."""
 
 
 class _Malformed(VaultDenied):

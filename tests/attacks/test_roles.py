@@ -296,7 +296,7 @@ CREDENTIALS_FIRST = {"": write("kv/data/actas/gone/x", data={"client_id": "id"})
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
 
-COLLECTIONS = ("jobs", "grants", "effects", "blacklist", "connects", "outbox")
+COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SERIAL = itertools.count()
@@ -325,9 +325,15 @@ MONGO_ALLOWED = {
         "connects": ALL,
         "blacklist": "find insert update",
     },
-    "worker": dict.fromkeys(COLLECTIONS, ALL),
-    "scheduler": {"jobs": "find update remove", "grants": "find update", "blacklist": "find remove", "outbox": ALL},
-    "operator": dict.fromkeys(COLLECTIONS, "find") | {"jobs": "find update"},
+    "worker": dict.fromkeys(COLLECTIONS, ALL) | {"drills": "find"},
+    "scheduler": {
+        "jobs": "find update remove",
+        "grants": "find update",
+        "drills": "find",
+        "blacklist": "find remove",
+        "outbox": ALL,
+    },
+    "operator": dict.fromkeys(COLLECTIONS, "find") | {"jobs": "find update", "drills": "find insert update"},
 }
 
 #: What changes the house and not its contents: for the installer alone.

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import app_settings, client, sandbox, stack
+from actas import Client
+from actas.embedded.stack import Stack
+from actas.sandbox.remote import SandboxControl
+from actas.stores.database import Documents, connect
+from tests.conftest import app_settings, client, sandbox
+from tests.faults.every_step import World
+from tests.faults.injecting import Faults, heal
+from tests.support import made_stale
 
 #: Taken over as they are, for a second stack: pytest keeps a session's fixture once per place where it is defined, so
 #: without this they would be those of the first stack, with its times.
-__all__ = ["app_settings", "client", "sandbox", "stack"]
+__all__ = ["app_settings", "client", "sandbox"]
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +28,64 @@ def times() -> dict[str, str]:
     return {
         "ACTAS_EXCHANGE_BUDGET_SECONDS": "8",
         "ACTAS_HTTP_TIMEOUT_SECONDS": "8",
-        "ACTAS_EXCHANGE_LEASE_SECONDS": "18",
+        "ACTAS_EXCHANGE_LEASE_SECONDS": "20",
         "ACTAS_JOB_LEASE_SECONDS": "26",
     }
+
+
+@pytest.fixture(scope="session")
+def fault_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, times: dict[str, str], fault_directory: Path
+) -> Iterator[Stack]:
+    """As everywhere, but with workers that can be struck at each named step."""
+    Faults(fault_directory)  # makes what is in it, before anybody looks there
+    settings = times | {"FAULT_DIRECTORY": str(fault_directory)}
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"), workers=2, worker_app="tests.faults.faulty_worker", settings=settings
+    )
+    with stack:
+        stack.start()
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def faults(fault_directory: Path, stack: Stack) -> Faults:
+    return Faults(fault_directory)
+
+
+@pytest.fixture(autouse=True)
+def healed(faults: Faults, stack: Stack) -> Iterator[None]:
+    """What a test arms does not outlive it, nor does what it has broken."""
+    yield
+    faults.disarm()
+    heal(stack)
+
+
+@pytest.fixture(scope="session")
+def documents(stack: Stack) -> Iterator[Documents]:
+    """MongoDB as its administrator sees it."""
+    client = connect(stack.servers.mongod.url).client
+    with client:
+        yield client["actas"]
+
+
+@pytest.fixture
+def grant_of(documents: Documents) -> Callable[[str], dict]:
+    """A user's grant as it is stored."""
+    return lambda user: documents["grants"].find_one({"user": user})
+
+
+@pytest.fixture
+def stale(documents: Documents) -> Callable[[str], None]:
+    """Let the access token in a user's grant come to its end: whoever needs one must exchange."""
+    return functools.partial(made_stale, documents)
+
+
+@pytest.fixture(scope="session")
+def world(client: Client, sandbox: SandboxControl, stack: Stack, documents: Documents, faults: Faults) -> World:
+    return World(client, sandbox, stack, documents, faults)

@@ -181,7 +181,7 @@ rooms = client._room
 taken, done = threading.Event(), threading.Event()
 
 def open_connections():
-    with client._lock:
+    with client._connections._lock:
         taken.set()
         done.wait()
 
@@ -196,9 +196,9 @@ done.set()
 assert status == 0, status
 assert client._room is rooms
 del client, rooms
-import gc, actas.client
+import gc, actas.room
 gc.collect()
-assert not list(actas.client._CLIENTS)
+assert not list(actas.room._CONNECTIONS)
 """
 
 

@@ -139,7 +139,7 @@ def test_a_success_that_is_known_late_settles_what_was_called_uncertain_meanwhil
 
 def test_a_refused_token_is_journaled_before_anything_else_can_fail(room, sandbox, documents, job, user, posts):
     sandbox.expire_access(user)
-    outcome = run(job.id, replace(room, grants=Failing(room.grants, "drop_access_token", written=False)))
+    outcome = run(job.id, replace(room, grants=Failing(room.grants, "refuse_access_token", written=False)))
     assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "access_token_refused")
     assert row(documents, job)["state"] == "refused"
     send_again(documents, job)

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from actas import GrantStatus, JobStatus
-from tests.support import eventually, family
+from tests.support import dance, eventually, family
 
 
 def post(client, user, text, **options):
@@ -127,13 +127,27 @@ def test_a_token_endpoint_in_trouble_is_waited_out(client, connect, sandbox, use
     assert posts(user) == ["in the end"]
 
 
-def test_a_provider_that_keeps_the_refresh_token_leaves_the_grant_alive(client, connect, sandbox, user):
-    connect(user)
-    for text in ("a", "b"):
-        sandbox.expire_access(user)
-        sandbox.misbehave("token", "keep_refresh_token", times=1, account=user)
-        assert client.wait(post(client, user, text).id).status is JobStatus.SUCCEEDED
+def test_a_provider_that_keeps_the_refresh_token_leaves_the_grant_alive(client, sandbox, user):
+    tokens = dance(client, sandbox, user) | {"expires_in": 0}
+    client.store_grant(user=user, provider="x", account=user, tokens=tokens)
+    sandbox.misbehave("token", "keep_refresh_token", times=2, account=user)
+    assert client.wait(post(client, user, "a").id).status is JobStatus.SUCCEEDED
+    sandbox.expire_access(user)
+    assert client.wait(post(client, user, "b").id).status is JobStatus.SUCCEEDED
     assert client.grant(user=user, provider="x").generation == 3
+
+
+def test_new_tokens_that_do_not_help_against_a_401_are_asked_for_once_a_minute(client, connect, sandbox, user, posts):
+    connect(user)
+    sandbox.misbehave("tweets", "status", status=401, body={}, account=user)
+    job = post(client, user, "in a minute")
+    waiting = eventually(
+        lambda: (now := client.job(job.id)).error and now.error.code == "at_gate" and now, what="the job waits"
+    )
+    assert waiting.attempts == 2  # the first token was refused, and its successor
+    assert timedelta(seconds=30) < waiting.next_at - waiting.created_at < timedelta(seconds=75)
+    assert family(sandbox, user)["exchanges"] == 1
+    assert client.cancel(job.id).outcome == "cancelled"
 
 
 def test_a_deadline_that_passes_while_waiting_ends_the_job_as_expired(client, connect, sandbox, user, posts):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,16 +18,29 @@ from actas import Job, JobStatus
 from actas.blacklist import LEEWAY
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
+from actas.envelope import new_data_key
+from actas.errors import VaultUnavailable
 from actas.ids import new_id
 from actas.stores.blacklist import Blacklist
+from actas.stores.care import Care
 from actas.stores.database import connect as open_database
+from actas.stores.drills import Drill, Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.renewals import Renewals
+from actas.stores.verifications import Verifications
+from actas.stores.wrapped_keys import WrappedKeys
+from actas.vault.keys import VaultKeys
+from actas.vault.room import VaultRoom, kek_name, key_version
+from scheduler import drill as drilling
+from scheduler import renew_keys as renewing
+from scheduler import rotate as caring
 from scheduler.dispatch import QUEUE_BOUND, dispatch
 from scheduler.purge import purge_blacklist
 from scheduler.rescue import LOST_AFTER, rescue
 from scheduler.resume import resume
 from scheduler.revoke import revoke
+from scheduler.rewrap import rewrap
 from scheduler.room import Queue, Room
 from tests.support import settings_from
 
@@ -44,20 +59,38 @@ def documents(servers) -> Iterator[Any]:
     """MongoDB with an administrator's powers; empty afterwards."""
     with MongoClient(servers.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
         yield admin["actas"]
-        for name in ("jobs", "grants", "blacklist"):
+        for name in ("jobs", "grants", "blacklist", "drills"):
             admin["actas"][name].delete_many({})
 
 
 class Ticks:
     """A scheduler with its own clock, and a queue that only remembers."""
 
-    def __init__(self, database) -> None:
+    def __init__(self, database, vault) -> None:
         self.now = utc_now()
         self.sent: list[str] = []
         self.asked: list[str] = []
+        self.tasks: set[str] = set()
         self.waiting = 0
-        queue = Queue(self._send, self.asked.extend, lambda _: self.waiting)
-        self.room = Room(Jobs(database), Grants(database), Blacklist(database), queue, lambda: self.now)
+        queue = Queue(self._send, self._ask, lambda _: self.waiting)
+        self.room = Room(
+            jobs=Jobs(database),
+            grants=Grants(database),
+            blacklist=Blacklist(database),
+            queue=queue,
+            clock=lambda: self.now,
+            wrapped_keys=WrappedKeys(database),
+            renewals=Renewals(database),
+            drills=Drills(database),
+            verifications=Verifications(database),
+            care=Care(database),
+            vault=vault,
+            data_key_max_age=timedelta(days=90),
+        )
+
+    def _ask(self, task, grants) -> None:
+        self.asked += grants
+        self.tasks |= {task} if grants else set()
 
     def _send(self, jobs) -> None:
         self.sent += [job.id for job in jobs]
@@ -66,8 +99,10 @@ class Ticks:
 
 @pytest.fixture
 def ticks(servers) -> Iterator[Ticks]:
-    database = open_database(settings_from(servers.role_env("scheduler")).mongodb_url)
-    yield Ticks(database)
+    settings = settings_from(servers.role_env("scheduler"))
+    database, vault = open_database(settings.mongodb_url), VaultKeys(settings)
+    yield Ticks(database, vault)
+    vault.close()
     database.client.close()
 
 
@@ -182,6 +217,7 @@ def test_a_parked_job_expires_at_its_deadline(ticks, jobs, status, documents):
         {"status": "done"},
         {"history": "none"},
         {"payload": "text"},
+        {"held": "yes"},
         {"error": {"code": 1}},
     ],
     ids=str,
@@ -213,6 +249,25 @@ def test_a_job_that_was_parked_while_its_user_connected_again_goes_on(ticks, job
     )
     assert resume(ticks.room) == {"resumed": 1}
     assert (status(parked), status(waiting)) == (JobStatus.SCHEDULED, JobStatus.PARKED)
+
+
+def test_a_held_job_does_not_go_on_by_itself_although_its_grant_works(app, ticks, jobs, status, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True, "grant": "works"}})
+    documents["grants"].insert_one({"_id": "works", "account": "works", "status": "active"})
+    assert resume(ticks.room) == {"resumed": 0}
+    assert Jobs(app).resume_parked("works", ticks.now) == 0
+    assert status(held) is JobStatus.PARKED
+
+
+def test_a_held_job_expires_at_its_deadline_and_says_why(app, ticks, jobs, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True}})
+    ticks.now = held.deadline
+    assert rescue(ticks.room)["parked_expired"] == 1
+    done = Jobs(app).get(held.id)
+    assert (done.status, done.held, done.error.code) == (JobStatus.EXPIRED, False, "expired")
+    assert "signed anew" in done.error.message
 
 
 def test_revocations_are_asked_for_again_only_when_the_workers_have_taken_up_the_last_ones(ticks, documents):
@@ -257,3 +312,220 @@ def test_blacklisting_an_id_again_never_shortens_its_entry(ticks, refuse, docume
     assert not refuse.add_jti("demo", "id", expires_at=short, reason="second", now=ticks.now)
     entry = documents["blacklist"].find_one({"_id": "jti:demo/id"})
     assert (entry["reason"], entry["expires_at"].timestamp()) == ("first", pytest.approx(long.timestamp(), abs=0.001))
+
+
+# --- data keys ---
+
+
+@pytest.fixture
+def data_keys(servers, documents, ticks) -> Callable[..., list[str]]:
+    """Grants with nothing but a data key, really wrapped by the app; made now, or so long ago."""
+    room = VaultRoom(settings_from(servers.role_env("app-demo")))
+
+    def make(count: int, *, ago: timedelta = timedelta(0), **fields: Any) -> list[str]:
+        ids = [new_id() for _ in range(count)]
+        wrapped = room.wrap("demo", [(id_, new_data_key()) for id_ in ids])
+        grant = {"app": "demo", "user": "alice", "provider": "x", "status": "active", **fields}
+        made = [
+            {"id": new_id(), "wrapped": text, "key_version": key_version(text), "made_at": ticks.now - ago}
+            for text in wrapped
+        ]
+        documents["grants"].insert_many(
+            [{"_id": id_, "account": id_, **grant, "data_key": key} for id_, key in zip(ids, made, strict=True)]
+        )
+        return ids
+
+    return make
+
+
+@pytest.fixture
+def rotate(servers) -> Callable[[], int]:
+    """Rotate the app's KEK as the operator does; the new version."""
+
+    def rotate() -> int:
+        with closing(VaultKeys(settings_from(servers.role_env("operator")))) as vault:
+            vault.rotate(kek_name("demo"))
+            return vault.kek("demo").latest
+
+    return rotate
+
+
+def versions(documents) -> set[tuple[int, int]]:
+    """What stands beside the wrapped keys, and what they say themselves."""
+    keys = [doc["data_key"] for doc in documents["grants"].find()]
+    return {(key["key_version"], key_version(key["wrapped"])) for key in keys}
+
+
+def test_after_a_rotation_a_tick_rewraps_everything_and_the_next_one_nothing(ticks, data_keys, rotate, documents):
+    data_keys(250)
+    latest = rotate()
+    assert rewrap(ticks.room) == {"rewrapped": 250, "outrun": 0, "failed": 0}
+    assert versions(documents) == {(latest, latest)}
+    before = list(documents["grants"].find())
+    assert rewrap(ticks.room) == {"rewrapped": 0, "outrun": 0, "failed": 0}
+    assert list(documents["grants"].find()) == before, "wrapped anew, the bytes would differ"
+
+
+def test_a_tick_that_was_long_enough_leaves_the_rest_to_the_next(ticks, data_keys, rotate, documents, monkeypatch):
+    monkeypatch.setattr("scheduler.rewrap.MOST", 100)
+    data_keys(250)
+    rotate()
+    assert [rewrap(ticks.room)["rewrapped"] for _ in range(4)] == [100, 100, 50, 0]
+
+
+def test_damaged_keys_at_the_head_do_not_hold_up_the_others(ticks, data_keys, rotate, documents, monkeypatch):
+    monkeypatch.setattr("scheduler.rewrap.MOST", 100)
+    damaged = data_keys(120)
+    documents["grants"].update_many({"_id": {"$in": damaged}}, {"$set": {"data_key.wrapped": "vault:v1:AAAA"}})
+    data_keys(50)
+    rotate()
+    assert rewrap(ticks.room) == {"rewrapped": 50, "outrun": 0, "failed": 120}
+
+
+def test_an_app_that_has_no_kek_or_no_fit_name_does_not_hold_up_the_others(ticks, data_keys, rotate, documents):
+    data_keys(1, app="aa-nobody")
+    data_keys(1, app="../../sys/seal")
+    data_keys(3)
+    rotate()
+    assert rewrap(ticks.room)["rewrapped"] == 3
+
+
+def test_while_vault_is_away_a_rewrap_is_skipped_and_dispatch_is_not(ticks, data_keys, jobs, servers):
+    data_keys(1)
+    servers.servers.bao.pause()
+    try:
+        with pytest.raises(VaultUnavailable):
+            rewrap(ticks.room)
+        assert dispatch(ticks.room) == {"sent": 30}
+    finally:
+        servers.servers.bao.resume()
+
+
+def test_data_keys_that_are_too_old_are_renewed_oldest_first_and_few_at_a_time(ticks, data_keys):
+    data_keys(5, ago=timedelta(days=89))
+    old = data_keys(renewing.BATCH - 1, ago=timedelta(days=91))
+    oldest = data_keys(3, ago=timedelta(days=92))
+    data_keys(2, ago=timedelta(days=91), status="reauthorization_required")
+    data_keys(2, ago=timedelta(days=91), status="revoking")
+    assert renewing.renew_keys(ticks.room) == {"asked": renewing.BATCH}
+    assert ticks.tasks == {"actas.renew_data_key"}
+    assert set(ticks.asked[:3]) == set(oldest)
+    assert set(ticks.asked[3:]) < set(old)
+    ticks.waiting = 1
+    assert renewing.renew_keys(ticks.room) == {"asked": 0}
+
+
+def open_drill(documents, **fields: Any) -> None:
+    drill = Drill(new_id(), "demo", began_at=utc_now(), from_version=1, key_version=2)
+    assert Drills(documents).insert(replace(drill, **fields))
+
+
+def test_a_drill_asks_for_what_was_made_before_it_and_for_failures_a_minute_later(ticks, data_keys, documents):
+    old = set(data_keys(3, ago=timedelta(seconds=1)))
+    failed = data_keys(1, ago=timedelta(hours=1))[0]
+    open_drill(documents, began_at=ticks.now)
+    data_keys(2)
+    data_keys(2, ago=timedelta(hours=1), exchange_lease={"owner": "o", "until": utc_now() + timedelta(minutes=1)})
+    note = {"$set": {"renewal": {"tried_at": ticks.now, "code": "provider_unavailable"}}}
+    documents["grants"].update_one({"_id": failed}, note)
+    assert drilling.drill(ticks.room) == {"asked": 3}
+    assert set(ticks.asked) == old
+    ticks.now += drilling.AGAIN_AFTER + timedelta(seconds=1)
+    assert drilling.drill(ticks.room) == {"asked": 4}
+    assert ticks.asked[-1] == failed, "after those that were not tried, although its key is the oldest"
+
+
+def test_a_drill_that_is_finished_or_has_not_rotated_yet_asks_for_nothing(ticks, data_keys, documents):
+    data_keys(3, ago=timedelta(hours=1))
+    open_drill(documents, key_version=None)
+    assert drilling.drill(ticks.room) == {"asked": 0}
+    documents["drills"].update_one({}, {"$set": {"key_version": 2}})
+    assert drilling.drill(ticks.room) == {"asked": 3}
+    drills = Drills(documents)
+    drills.finish(drills.open("demo"), {}, ticks.now)
+    assert drilling.drill(ticks.room) == {"asked": 0}
+
+
+def test_while_the_workers_have_work_a_drill_waits(ticks, data_keys, documents):
+    data_keys(3, ago=timedelta(hours=1))
+    open_drill(documents)
+    ticks.waiting = 1
+    assert drilling.drill(ticks.room) == {"asked": 0}
+
+
+def test_an_app_has_one_open_drill(documents):
+    open_drill(documents)
+    assert not Drills(documents).insert(Drill(new_id(), "demo", began_at=utc_now(), from_version=1))
+
+
+@pytest.fixture
+def cared(ticks, documents):
+    """Puts grants there whose care is due so many seconds from now; what they are called."""
+
+    def cared(count: int = 1, due_in: float | None = -1, **fields: Any) -> list[str]:
+        care_at = None if due_in is None else ticks.now + timedelta(seconds=due_in)
+        # the first is the one that is due last
+        docs = [
+            {"provider": "x", "status": "active", **fields, "_id": new_id(), "account": new_id()}
+            | {"care_at": care_at and care_at - timedelta(milliseconds=n)}
+            for n in range(count)
+        ]
+        documents["grants"].insert_many(docs)
+        return [doc["_id"] for doc in docs]
+
+    return cared
+
+
+def test_care_is_asked_for_where_it_is_due_and_nowhere_else(ticks, cared):
+    due = [*cared(), *cared(due_in=0)]
+    cared(due_in=0.001)
+    cared(due_in=None)
+    cared(status="reauthorization_required")
+    cared(status="revoking")
+    cared(status="revoked")
+    cared(exchange_lease={"owner": "o", "until": utc_now() + timedelta(seconds=60)})
+    due += cared(exchange_lease={"owner": "o", "until": utc_now() - timedelta(seconds=1)})
+    assert caring.rotate(ticks.room) == {"asked": 3}
+    assert (sorted(ticks.asked), ticks.tasks) == (sorted(due), {"actas.exchange_grant"})
+
+
+def test_care_waits_while_others_have_asked_for_something(ticks, cared):
+    cared()
+    ticks.waiting = 1
+    assert caring.rotate(ticks.room) == {"asked": 0}
+    ticks.waiting = 0
+    assert caring.rotate(ticks.room) == {"asked": 1}
+
+
+def test_care_is_spread_and_much_of_one_provider_holds_up_no_other(ticks, cared):
+    many, one, other = cared(caring.PER_PROVIDER * 2), cared(provider="a"), cared(provider="y")
+    assert caring.rotate(ticks.room) == {"asked": caring.PER_PROVIDER + 2}
+    assert set(one + other) < set(ticks.asked)
+    assert [grant for grant in ticks.asked if grant in many] == many[: caring.PER_PROVIDER - 1 : -1], (
+        "the longest due first"
+    )
+
+
+def test_what_ticks_look_for_is_found_by_indexes(ticks, data_keys, cared, documents):
+    """A tick's cost depends on what is due, not on what is stored."""
+    data_keys(20)
+    for provider in ("x", "y", "z"):
+        cared(100, due_in=60, provider=provider)
+    seen = []
+    documents.command("profile", 2)
+    try:
+        rewrap(ticks.room)
+        renewing.renew_keys(ticks.room)
+        open_drill(documents, began_at=ticks.now - timedelta(days=1))
+        drilling.drill(ticks.room)
+        caring.rotate(ticks.room)
+        seen = list(documents["system.profile"].find({"ns": f"{documents.name}.grants", "appName": "actas"}))
+    finally:
+        documents.command("profile", 0)
+        documents["system.profile"].drop()
+    assert len(seen) >= 6
+    assert max(entry["keysExamined"] for entry in seen) < 50
+    assert {(entry.get("planSummary", "").split()[0], entry["docsExamined"]) for entry in seen} <= {
+        ("IXSCAN", 0),
+        ("DISTINCT_SCAN", 0),
+    }

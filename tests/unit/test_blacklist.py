@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from actas.blacklist import ids_for, refusal
+from actas.blacklist import Fate, fate, ids_for, refusal
 from actas.jws import CLOCK_SKEW
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -73,3 +73,47 @@ def test_no_two_apps_users_or_ids_share_an_entry():
 def test_an_entry_for_a_user_who_is_called_like_an_id_is_still_a_watermark():
     entry = WATERMARK | {"_id": "user:shop/jti:shop/j1"}
     assert refusal([entry], jti="j1", issued_at=NOW + 1000 * SECOND) is None
+
+
+# --- jobs ---
+
+CANCELLING = {"_id": "user:shop/alice", "not_before": NOW, "jobs_not_before": NOW, "keep": "j1"}
+HOLDING = {"_id": "user:shop/alice", "not_before": NOW, "jobs_held_before": NOW, "keep": "j1"}
+#: First cancelled, later held: each watermark says what becomes of those signed before it.
+BOTH = CANCELLING | {"not_before": NOW + 60 * SECOND, "jobs_held_before": NOW + 60 * SECOND}
+#: First held, later cancelled.
+BOTH_TURNED = HOLDING | {"not_before": NOW + 60 * SECOND, "jobs_not_before": NOW + 60 * SECOND}
+
+MS = timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("entries", "issued_at", "expected"),
+    [
+        ([], NOW, Fate.KEEP),
+        ([JTI], NOW + 1000 * SECOND, Fate.CANCEL),
+        # a log-out that keeps jobs refuses JWTs only
+        ([WATERMARK], NOW - 1000 * SECOND, Fate.KEEP),
+        ([CANCELLING], NOW - 1000 * SECOND, Fate.CANCEL),
+        ([CANCELLING], NOW + CLOCK_SKEW, Fate.CANCEL),
+        ([CANCELLING], NOW + CLOCK_SKEW + MS, Fate.KEEP),
+        ([HOLDING], NOW - 1000 * SECOND, Fate.HOLD),
+        ([HOLDING], NOW + CLOCK_SKEW, Fate.HOLD),
+        ([HOLDING], NOW + CLOCK_SKEW + MS, Fate.KEEP),
+        ([BOTH], NOW, Fate.CANCEL),
+        ([BOTH], NOW + 30 * SECOND, Fate.HOLD),
+        ([BOTH], NOW + 66 * SECOND, Fate.KEEP),
+        ([BOTH_TURNED], NOW, Fate.CANCEL),
+        ([BOTH_TURNED], NOW + 30 * SECOND, Fate.CANCEL),
+        ([BOTH_TURNED], NOW + 66 * SECOND, Fate.KEEP),
+        # an id of its own on the blacklist is the harder word, whichever comes first
+        ([HOLDING, JTI], NOW, Fate.CANCEL),
+        ([JTI, HOLDING], NOW, Fate.CANCEL),
+    ],
+)
+def test_what_becomes_of_a_job(entries, issued_at, expected):
+    assert fate(entries, issued_at=issued_at) is expected
+
+
+def test_what_becomes_of_jobs_is_decided_even_if_entries_can_be_read_only_once():
+    assert fate(iter([HOLDING, JTI]), issued_at=NOW) is Fate.CANCEL

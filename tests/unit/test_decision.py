@@ -33,6 +33,7 @@ from worker.decision import BACKOFF_BASE, BACKOFF_CAP, GATE_SPREAD, MAX_ATTEMPTS
 from worker.errors import (
     AccessTokenRefused,
     AtGate,
+    Held,
     LeaseTooShort,
     NeedsUser,
     NotYet,
@@ -64,6 +65,7 @@ ENDS = [
     (TooLate(), S.EXPIRED, "expired"),
     (TooLate(held_up_by=JobError("at_gate", "waiting until ...", NOW)), S.EXPIRED, "expired"),
     (OutcomeUnknown(), S.UNCERTAIN, "uncertain"),
+    (Held(), S.PARKED, "held"),
     (NeedsUser(), S.PARKED, "reauthorization_required"),
     (GrantDead(provider_code="invalid_grant"), S.PARKED, "reauthorization_required"),
     (JobRefused(), S.FAILED, "job_refused"),

@@ -17,6 +17,7 @@ from actas.errors import ClientRefused, GrantDead, ProviderUnavailable, TokenEnd
 from actas.http import Http, Reply
 from actas.oauth import Pkce, TokenEndpoint, authorization_url, parse_tokens, read_tokens
 from actas.providers import BUILT_IN, Provider
+from actas.providers.model import FatalError
 from actas.settings import ClientCredentials
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -102,6 +103,38 @@ def test_an_app_that_brings_an_odd_time_to_live_is_told(expires_in):
     assert caught.value.provider_code == "malformed"
 
 
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"refresh_token_expires_in": 15897600}, 15897600),  # GitHub, LinkedIn, TikTok
+        ({"refresh_token_expires_in": "15897600"}, 15897600),
+        ({"refresh_expires_in": 1800}, 1800),  # Keycloak
+        ({"refresh_expires_in": 1800, "refresh_token_expires_in": "soon"}, 1800),
+        ({"refresh_expires_in": 0}, None),  # Keycloak's offline tokens: no end
+        ({}, None),
+    ],
+)
+def test_a_reply_may_say_how_long_its_refresh_token_lives(fields, seconds):
+    assert read(200, {"access_token": "a", "refresh_token": "r", **fields}).refresh_expires_in == seconds
+
+
+@pytest.mark.parametrize("field", ["refresh_token_expires_in", "refresh_expires_in"])
+@pytest.mark.parametrize(
+    "said", [None, "", "soon", [], {}, True, -1, 1e12, 10**400, float("inf"), float("nan"), "1e400", "9" * 5000]
+)
+def test_an_odd_end_of_a_refresh_token_is_as_good_as_none(field, said):
+    tokens = read(200, {"access_token": "a", "refresh_token": "r", field: said})
+    assert (tokens.refresh_token.get_secret_value(), tokens.refresh_expires_in) == ("r", None)
+    app = parse_tokens({"access_token": "a", field: said}, NOW, default_expires_seconds=60)
+    assert app.refresh_expires_in is None
+
+
+@pytest.mark.parametrize("body", [{"access_token": "a"}, {"access_token": "a", "expires_in": None}])
+def test_a_time_to_live_that_is_not_said_is_the_providers_own_default(body):
+    brief = X.model_copy(update={"default_expires_seconds": 60})
+    assert read_tokens(brief, reply(200, body), NOW).access_expires_at == NOW + timedelta(seconds=60)
+
+
 @pytest.mark.parametrize("refresh_token", [None, ""])
 def test_no_refresh_token_is_not_an_empty_one(refresh_token):
     assert read(200, {"access_token": "a", "refresh_token": refresh_token}).refresh_token is None
@@ -170,6 +203,25 @@ def test_a_refusal_is_told_apart(status, body, kind, code):
     with pytest.raises(TokenEndpointError) as caught:
         read(status, body)
     assert (type(caught.value), caught.value.provider_code) == (kind, code)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_dead_grant_is_known_by_its_providers_words_whatever_the_status(status):
+    """GitHub answers 200 and bad_refresh_token; its description says more, and is not needed."""
+    github = X.model_copy(update={"fatal_errors": (FatalError(error="bad_refresh_token"),)})
+    body = {"error": "bad_refresh_token", "error_description": "The refresh token passed is incorrect or expired."}
+    with pytest.raises(GrantDead) as caught:
+        read_tokens(github, reply(status, body), NOW)
+    assert caught.value.provider_code == "bad_refresh_token"
+    with pytest.raises(TokenEndpointError) as caught:  # what is fatal elsewhere is not so here
+        read_tokens(github, reply(status, {"error": "invalid_grant"}), NOW)
+    assert not isinstance(caught.value, GrantDead)
+
+
+def test_an_error_beside_tokens_does_not_cost_them():
+    """Success is having an access token: where the old refresh token is dead, the new one must not be thrown away."""
+    tokens = read(200, {"access_token": "a", "refresh_token": "r", "error": "invalid_grant"})
+    assert tokens.refresh_token.get_secret_value() == "r"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +306,11 @@ def test_a_providers_error_is_shown_as_a_short_code_only(error):
 @given(st.integers(100, 599), st.binary() | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["access_token", "refresh_token", "error", "error_description", "expires_in", "scope"]), inner
+        st.sampled_from([
+            *("access_token", "refresh_token", "expires_in", "refresh_expires_in", "refresh_token_expires_in", "scope"),
+            *("error", "error_description"),
+        ]),
+        inner,
     ),
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_whatever_comes_is_tokens_or_one_of_the_documented_errors(status, body):

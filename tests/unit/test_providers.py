@@ -66,6 +66,25 @@ def test_a_table_cannot_call_its_provider_something_else(load):
     assert load('[providers.x]\nname = "y"')["x"].name == "x"
 
 
+def test_a_table_within_a_table_changes_the_fields_it_names_and_no_other(load):
+    changed = load('[providers.x.refresh]\nlifetime_seconds = 60\nrevocation = "token"')["x"]
+    assert changed.refresh == X.refresh.model_copy(update={"lifetime_seconds": 60, "revocation": "token"})
+    same = load('[providers.x.refresh]\nkind = "rotating"\nreuse_window_seconds = 30')["x"]
+    assert same.refresh == X.refresh.model_copy(update={"reuse_window_seconds": 30})
+
+
+def test_a_refresh_token_of_another_kind_takes_nothing_over(load, monkeypatch):
+    windowed = X.model_copy(update={"refresh": RefreshProfile(kind="rotating", reuse_window_seconds=30)})
+    monkeypatch.setattr("actas.providers.BUILT_IN", {"x": windowed})
+    static = RefreshProfile(kind="static", lifetime_seconds=60)
+    assert load('[providers.x.refresh]\nkind = "static"\nlifetime_seconds = 60')["x"].refresh == static
+
+
+def test_only_rotating_refresh_tokens_are_for_one_use():
+    kinds = ("rotating", "sliding", "static")
+    assert [RefreshProfile(kind=kind).rotates for kind in kinds] == [True, False, False]
+
+
 @pytest.mark.parametrize("text", ["", "# nothing", "[other]\na = 1", "[providers]"])
 def test_a_file_may_change_nothing(load, text):
     assert load(text)["x"] == X
@@ -79,7 +98,21 @@ def test_a_file_may_change_nothing(load, text):
         ("[providers.x]\ntoken_url = 1", "providers.x.token_url: "),
         ('[providers.x]\nclient_auth = "digest"', "providers.x.client_auth: "),
         ('[providers.x]\nrefresh = { kind = "sometimes" }', "providers.x.refresh.kind: "),
-        ("[providers.x.refresh]\nlifetime_seconds = 1", "providers.x.refresh.kind: Field required"),
+        ("[providers.x.refresh]\nlifetime_seconds = 0", "providers.x.refresh.lifetime_seconds: "),
+        ("[providers.x.refresh]\nidle_seconds = -1", "providers.x.refresh.idle_seconds: "),
+        ("[providers.x.refresh]\nreuse_window_seconds = 0", "providers.x.refresh.reuse_window_seconds: "),
+        ("[providers.x.refresh]\nlifetime_seconds = 99999999999", "providers.x.refresh.lifetime_seconds: "),
+        ('[providers.x.refresh]\nrevocation = "all"', "providers.x.refresh.revocation: "),
+        (
+            '[providers.x.refresh]\nkind = "sliding"\nreuse_window_seconds = 60',
+            "providers.x.refresh.reuse_window_seconds: Value error, only for rotating tokens",
+        ),
+        (
+            '[providers.x.refresh]\nkind = "static"\nidle_seconds = 60',
+            "providers.x.refresh.idle_seconds: Value error, a static token has none",
+        ),
+        ("[providers.x]\nrefresh = 1", "providers.x.refresh: "),
+        ('[providers.new]\ntoken_url = "https://x"\nrefresh = {}', "providers.new.authorize_url: Field required"),
         ('[providers.x]\nfatal_errors = [{ code = "x" }]', "providers.x.fatal_errors.0."),
         ('[providers.x]\naccount_id = "id"', "providers.x.account_id: "),
         ('[providers.new]\ntoken_url = "https://x"', "providers.new.authorize_url: Field required"),

@@ -22,13 +22,15 @@ from actas.installing.addresses import given_to, new_password, password_in
 from actas.oauth import Pkce, TokenEndpoint, Tokens
 from actas.providers import BUILT_IN
 from actas.records import AccessToken, DataKey, Grant, GrantStatus, Job
+from actas.refresh_life import RefreshLife
 from actas.requests import JobRequest
 from actas.settings import BrokerSettings, ClientCredentials, Settings
 from actas.states import JobStatus
 from worker.decision import Decision
-from worker.exchange import Access
+from worker.exchange import Access, Held
 from worker.keys import DataKeys
 from worker.provider_api import ProviderApi
+from worker.rescue_slots import Answer
 from worker.run import Outcome
 
 CANARY = "canary-secret"
@@ -38,6 +40,7 @@ KEY = SecretBytes(b"canary-canary-canary-canary-key!")
 
 CREDENTIALS = ClientCredentials(client_id="c", client_secret=SECRET)
 TOKENS = Tokens(SECRET, NOW, SECRET, frozenset({"a"}))
+LIFE = RefreshLife(None, None, None)
 GRANT = Grant(
     id="g",
     app="shop",
@@ -117,7 +120,11 @@ CARRIERS: dict[str, Callable[[], Any]] = {
     "provider API": lambda: ProviderApi(Http(), BUILT_IN["x"], SECRET, 5, lambda: NOW),
     "unwrapped keys": data_keys,
     "new data key": new_data_key,
-    "token write": lambda: encrypt_tokens(GRANT, KEY, GRANT.data_key, TOKENS, SECRET),
+    "token write": lambda: encrypt_tokens(
+        GRANT, KEY, "k", refresh_token=SECRET, access=(SECRET, NOW), life=LIFE, exchange_id="e"
+    ),
+    "answer": lambda: Answer(TOKENS, "e", NOW),
+    "held grant": lambda: Held(GRANT, "owner", 0.0, "job"),
     "envelope": lambda: encrypt(KEY, SECRET, GRANT.context(Purpose.ACCESS, generation=1, data_key_id="k")),
     "job": lambda: JOB,
     "outcome": lambda: Outcome(JOB, JobStatus.FAILED, decision=Decision(JobStatus.FAILED, "code", "message")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actas.jws import Claims
 from actas.records import Job
 from actas.states import FINAL, MOVES, WAITING, IllegalMove, JobStatus, check_move
 from actas.stores.jobs import Jobs
@@ -54,7 +56,7 @@ def test_from_every_state_a_final_one_can_be_reached(start):
         (S.QUEUED, {S.SCHEDULED}),
         (S.RUNNING, {S.QUEUED}),  # by a claim, and in no other way
         (S.UNCERTAIN, {S.RUNNING}),
-        (S.PARKED, {S.SCHEDULED, S.RUNNING}),
+        (S.PARKED, {S.SCHEDULED, S.QUEUED, S.RUNNING}),
         (S.SUCCEEDED, {S.RUNNING, S.UNCERTAIN}),
         (S.FAILED, {S.RUNNING, S.UNCERTAIN}),
         (S.CANCELLED, WAITING | {S.RUNNING}),  # not from uncertain: the provider may have acted
@@ -98,6 +100,9 @@ class Collection:
 
     def find_one(self, *_):
         return None
+
+    def count_documents(self, _):
+        return 0
 
     def find(self, *_):
         return self
@@ -149,6 +154,8 @@ JOB = Job(
     created_at=NOW,
 )
 
+CLAIMS = Claims("j", "a", "u", "g", "x", "x.post", {}, NOW, NOW, NOW, rev=1)
+
 #: Every method of Jobs, called; for those that move a job, the moves that it makes.
 CALLS = {
     "insert": (lambda jobs: jobs.insert([JOB]), set()),
@@ -160,6 +167,15 @@ CALLS = {
         {(state, S.CANCELLED) for state in WAITING},
     ),
     "ask_to_stop": (lambda jobs: jobs.ask_to_stop({"app": "a"}), set()),
+    "hold": (
+        lambda jobs: jobs.hold({"app": "a"}, message="m", now=NOW),
+        {(S.SCHEDULED, S.PARKED), (S.QUEUED, S.PARKED)},
+    ),
+    "count_going_on": (lambda jobs: jobs.count_going_on({"app": "a"}), set()),
+    "sign_anew": (
+        lambda jobs: [jobs.sign_anew(replace(JOB, status=of), CLAIMS, jws="h.c.s", now=NOW) for of in sorted(WAITING)],
+        {(S.QUEUED, S.SCHEDULED), (S.PARKED, S.SCHEDULED)},
+    ),
     "due": (lambda jobs: jobs.due(NOW, 10), set()),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
     "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
@@ -212,3 +228,28 @@ def test_only_the_holder_settles_and_a_job_asked_to_stop_does_not_come_back(to):
     ((query, _),) = collection.updates
     assert (query["_id"], query["claim.owner"]) == ("j", "me")
     assert ("stop" in query) == (to in {S.SCHEDULED, S.PARKED})
+
+
+def test_a_job_that_is_held_stays_so_whatever_its_grant_does():
+    collection = Collection()
+    Jobs(collection).resume_parked("g", NOW)
+    ((query, _),) = collection.updates
+    assert query["held"] == {"$ne": True}
+
+
+def test_whatever_moves_a_parked_job_on_lets_go_of_it():
+    collection = Collection()
+    jobs = Jobs(collection)
+    jobs.cancel_waiting({}, code="c", message="m", now=NOW)
+    jobs.expire_parked(NOW)
+    jobs.sign_anew(replace(JOB, status=S.PARKED), CLAIMS, jws="h.c.s", now=NOW)
+    assert [("held" in update["$unset"]) for _, update in collection.updates] == [True] * 4
+
+
+@pytest.mark.parametrize("of", sorted(WAITING))
+def test_a_job_is_signed_anew_only_as_it_was_seen_and_while_nobody_holds_or_stops_it(of):
+    collection = Collection()
+    Jobs(collection).sign_anew(replace(JOB, status=of, rev=3), CLAIMS, jws="h.c.s", now=NOW)
+    ((query, update),) = collection.updates
+    assert query == {"_id": "j", "rev": 3, "status": of, "orphaned": {"$ne": True}, "stop": {"$ne": True}}
+    assert {"jws", "rev", "run_at", "deadline", "next_at"} <= update["$set"].keys(), "in one write"

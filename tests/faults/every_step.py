@@ -1,0 +1,89 @@
+"""One user for each named step, each with a task that is held exactly there, and all of them in one process.
+
+So that what strikes this process strikes every step at once, and the leases of all its victims end while a test waits
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from celery import Celery
+
+from actas import Client
+from actas.celery_config import RENEW_KEY_TASK, celery_config
+from actas.embedded.stack import Stack
+from actas.fault_points import FaultPoint
+from actas.sandbox.remote import SandboxControl
+from actas.stores.database import Documents
+from tests.faults.injecting import Faults, Strike
+from tests.support import connected, made_stale
+
+#: From here on whatever was due is under way; before, its faults are armed.
+IN_A_MOMENT = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    user: str
+    grant: str
+    #: The job that needs the token; only at the exchange's steps.
+    job: str | None
+    point: FaultPoint
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    client: Client
+    sandbox: SandboxControl
+    stack: Stack
+    documents: Documents
+    faults: Faults
+
+    def hold_in(self, worker: str, points: Mapping[str, FaultPoint]) -> Mapping[str, Victim]:
+        """Hold one user's task at each of these points, in this worker; the others are stopped.
+
+        The points have names, so that there can be several users at one.
+        """
+        for name, process in self.stack.processes.items():
+            if name.startswith("worker") and name != worker:
+                process.stop()
+        victims: dict[str, Victim] = {}
+        strikes: list[Strike] = []
+        for name, point in points.items():
+            victims[name], strike = self._hold(point, datetime.now(UTC) + IN_A_MOMENT)
+            strikes.append(strike)
+        for strike in strikes:
+            strike.happened()
+        return victims
+
+    def _hold(self, point: FaultPoint, at: datetime) -> tuple[Victim, Strike]:
+        user = f"u{uuid4().hex[:12]}"
+        grant = connected(self.client, self.sandbox, user).id
+        kind = point.partition(".")[0]
+        if kind == "exchange":
+            made_stale(self.documents, user)
+            job = self.client.schedule("x.post", user=user, payload={"text": f"held at {point}"}, at=at).id
+            return Victim(user, grant, job, point), self.faults.strikes(point, "hold", job)
+        strike = self.faults.strikes(point, "hold", grant)
+        if kind == "renewal":
+            long_ago = {"data_key.made_at": datetime(2020, 1, 1, tzinfo=UTC)}
+            self.documents["grants"].update_one({"_id": grant}, {"$set": long_ago})
+            self.ask(RENEW_KEY_TASK, grant)
+        else:
+            self.client.disconnect(user=user, provider="x")
+        return Victim(user, grant, None, point), strike
+
+    def ask(self, task: str, grant: str) -> None:
+        """Ask the workers for a chore, as the scheduler or the console does."""
+        with Celery("asking", set_as_current=False) as asking:
+            asking.conf.update(celery_config(self.stack.servers.valkey.url))
+            asking.send_task(task, args=(grant,))
+
+    def let_go(self, victims: Iterable[Victim]) -> None:
+        """Nobody is held any more, as soon as its process goes on."""
+        for victim in victims:
+            self.faults.release(victim.point, victim.job or victim.grant)

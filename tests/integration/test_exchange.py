@@ -1,0 +1,355 @@
+"""The exchange where something is missing: a reply, a holder, Redis, MongoDB. A worker of this process is made to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+from pymongo import MongoClient
+
+from actas import Client, Grant, GrantStatus, JobStatus
+from actas.embedded.stack import Stack
+from actas.envelope import Purpose
+from actas.errors import MongoUnavailable, ProviderUnavailable
+from actas.fault_points import FaultPoint, listen
+from actas.sandbox.remote import SandboxControl
+from tests.conftest import TIMES
+from tests.support import dance, eventually, family, settings_from
+from worker.errors import NeedsUser, TokenPending
+from worker.exchange import Exchange
+from worker.renewal import renew_data_key
+from worker.rescue_slots import PREFIX, RescueSlots, SlotsUnavailable
+from worker.room import Room
+
+
+class Died(BaseException):
+    """The process ends here, as far as it is concerned."""
+
+
+@pytest.fixture(scope="module")
+def room(stack: Stack) -> Iterator[Room]:
+    room = Room.open(settings_from(stack.role_env("worker") | TIMES))
+    yield room
+    room.close()
+
+
+@pytest.fixture(scope="module")
+def documents(stack: Stack) -> Iterator[Any]:
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
+        yield admin["actas"]
+
+
+@pytest.fixture(scope="module")
+def slots(stack: Stack) -> Iterator[Any]:
+    """Redis with an administrator's powers."""
+    with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value(), decode_responses=True) as admin:
+        yield admin
+
+
+@pytest.fixture
+def stale(client: Client, sandbox: SandboxControl, user: str, room: Room) -> Grant:
+    """A grant whose access token is known to have expired."""
+    tokens = dance(client, sandbox, user) | {"expires_in": 0}
+    stored = client.store_grant(user=user, provider="x", account=user, tokens=tokens)
+    return look(room, stored)
+
+
+def look(room: Room, grant: Grant) -> Grant:
+    found = room.grants.get(grant.id)
+    assert found is not None
+    return found
+
+
+def dies_at(point: FaultPoint, what: Callable[[], Any]) -> None:
+    """Do something in a process that dies at a point: its lease stays, and nothing is put in order."""
+
+    def die(at: FaultPoint) -> None:
+        if at is point:
+            raise Died
+
+    release = Exchange._let_go
+    Exchange._let_go = lambda *_: None
+    listen(die)
+    try:
+        with pytest.raises(Died):
+            what()
+    finally:
+        listen(None)
+        Exchange._let_go = release
+
+
+def lease_ends(documents: Any, grant: Grant) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    assert documents.grants.update_one({"_id": grant.id}, {"$set": {"exchange_lease.until": past}}).matched_count == 1
+
+
+def rows(documents: Any, grant: Grant) -> list[dict[str, Any]]:
+    return list(documents.effects.find({"grant": grant.id, "kind": "exchange"}).sort("_id", 1))
+
+
+# --- a holder that never comes back ---
+
+
+def test_what_a_dead_worker_had_received_is_taken_from_its_rescue_slot(room, documents, slots, sandbox, stale, user):
+    dies_at(FaultPoint.EXCHANGE_RESCUED, lambda: room.exchange.access_token(stale))
+    (name,) = slots.scan_iter(f"{PREFIX}{stale.id}:*")
+    assert 6 * 86_400 < slots.ttl(name) <= 7 * 86_400
+    lease_ends(documents, stale)
+    with pytest.raises(TokenPending):
+        room.exchange.access_token(stale)  # it has written down what was there, and says: look again
+    there = look(room, stale)
+    access = room.exchange.access_token(there)
+    assert (access.exchanged, there.generation, there.unanswered_at, there.failure) == (False, 2, None, None)
+    assert (family(sandbox, user)["exchanges"], family(sandbox, user)["reuse"]) == (1, 0)
+    assert list(slots.scan_iter(f"{PREFIX}{stale.id}:*")) == []
+
+
+@pytest.mark.parametrize("point", [FaultPoint.EXCHANGE_LEASED, FaultPoint.EXCHANGE_JOURNALED])
+def test_a_worker_that_died_before_it_sent_costs_nothing(room, documents, sandbox, stale, user, point):
+    dies_at(point, lambda: room.exchange.access_token(stale))
+    lease_ends(documents, stale)
+    after = room.exchange.access_token(stale).grant
+    assert (after.generation, after.unanswered_at, after.failure) == (2, None, None)
+    assert (family(sandbox, user)["exchanges"], family(sandbox, user)["reuse"]) == (1, 0)
+
+
+def test_a_reply_that_died_with_its_worker_is_the_cause_that_is_kept(room, documents, sandbox, stale, user):
+    dies_at(FaultPoint.EXCHANGE_ANSWERED, lambda: room.exchange.access_token(stale))
+    lease_ends(documents, stale)
+    with pytest.raises(NeedsUser):
+        room.exchange.access_token(stale)
+    dead = look(room, stale)
+    assert (dead.status, dead.failure.code) == (GrantStatus.REAUTHORIZATION_REQUIRED, "lost_rotation")
+    assert [row["state"] for row in rows(documents, stale)] == ["started", "refused"]
+
+
+def test_the_mark_outlives_a_holder_that_came_back_with_nothing(room, documents, sandbox, stale, user):
+    dies_at(FaultPoint.EXCHANGE_ANSWERED, lambda: room.exchange.access_token(stale))
+    lease_ends(documents, stale)
+    sandbox.misbehave("token", "status", status=429, times=1, account=user)
+    with pytest.raises(ProviderUnavailable):
+        room.exchange.access_token(stale)
+    assert look(room, stale).unanswered_at is not None
+    with pytest.raises(NeedsUser):
+        room.exchange.access_token(stale)
+    assert look(room, stale).failure.code == "lost_rotation"
+
+
+# --- a reply that is late ---
+
+
+def test_a_late_reply_heals_the_grant_and_its_jobs_go_on(client, room, documents, sandbox, stale, user, posts):
+    """The holder stands still with the reply in hand; meanwhile the grant is called dead, and its job is parked."""
+    job = []
+
+    def meanwhile(point: FaultPoint) -> None:
+        if point is not FaultPoint.EXCHANGE_ANSWERED or job:
+            return
+        lease_ends(documents, stale)
+        sandbox.misbehave("token", "status", status=400, body={"error": "invalid_grant"}, times=1, account=user)
+        job.append(client.schedule("x.post", user=user, payload={"text": "late, not lost"}))
+        eventually(lambda: client.job(job[0].id).status is JobStatus.PARKED, what="the job is parked")
+        assert look(room, stale).failure.code == "lost_rotation"
+
+    listen(meanwhile)
+    try:
+        healed = room.exchange.access_token(stale).grant
+    finally:
+        listen(None)
+    assert (healed.status, healed.generation) == (GrantStatus.ACTIVE, 2)
+    assert healed.failure.code == "lost_rotation"  # until the next success: a provider may have seen reuse meanwhile
+    assert client.wait(job[0].id, timeout=50).status is JobStatus.SUCCEEDED  # put back by the resume tick
+    assert posts(user) == ["late, not lost"]
+    documents.grants.update_one({"_id": stale.id}, {"$unset": {"access_token": ""}})
+    after = room.exchange.access_token(look(room, stale)).grant
+    assert (after.generation, after.failure, after.unanswered_at) == (3, None, None)
+
+
+def test_a_late_reply_does_not_heal_what_the_provider_itself_has_ended(room, sandbox, stale, user):
+    def meanwhile(point: FaultPoint) -> None:
+        if point is FaultPoint.EXCHANGE_ANSWERED:
+            assert room.grants.require_reauthorization(look(room, stale), "access_denied", room.clock())
+
+    listen(meanwhile)
+    try:
+        with pytest.raises(NeedsUser):
+            room.exchange.access_token(stale)
+    finally:
+        listen(None)
+    after = look(room, stale)
+    assert (after.status, after.failure.code) == (GrantStatus.REAUTHORIZATION_REQUIRED, "access_denied")
+    assert after.generation == 2, "its newest token is known, for whoever revokes it"
+
+
+# --- what a provider says ---
+
+
+@pytest.mark.parametrize(
+    ("how", "rotated"),
+    [
+        ({"how": "status_after", "status": 500, "body": {}}, True),
+        ({"how": "drop_after"}, True),
+        ({"how": "status", "status": 400, "body": {"error": "invalid_grant"}}, False),
+        ({"how": "status", "status": 200, "body": {"error": "invalid_grant"}}, False),
+    ],
+    ids=["500 after rotating", "reply dropped", "refused", "refused with 200"],
+)
+def test_the_cause_of_an_end_is_the_true_one(room, sandbox, stale, user, how, rotated):
+    sandbox.misbehave("token", times=1, account=user, **how)
+    for _ in range(2):
+        with pytest.raises((NeedsUser, ProviderUnavailable)):
+            room.exchange.access_token(stale)
+    dead = look(room, stale)
+    expected = "lost_rotation" if rotated else "invalid_grant"
+    assert (dead.status, dead.failure.code) == (GrantStatus.REAUTHORIZATION_REQUIRED, expected)
+
+
+def test_failures_are_counted_since_the_last_success(room, sandbox, stale, user):
+    sandbox.misbehave("token", "status", status=429, times=2, account=user)
+    sandbox.misbehave("token", "status", status=400, body={"error": "temporarily_unavailable"}, times=1, account=user)
+    seen = []
+    for _ in range(3):
+        with pytest.raises(Exception, match="token endpoint"):
+            room.exchange.access_token(stale)
+        seen.append(look(room, stale).failure)
+    assert [(failure.code, failure.count) for failure in seen] == [
+        ("provider_busy", 1),
+        ("provider_busy", 2),
+        ("temporarily_unavailable", 3),
+    ]
+    assert seen[0].first_at == seen[2].first_at < seen[2].last_at
+    assert room.exchange.access_token(stale).grant.failure is None
+
+
+def test_a_reply_without_expires_in_is_taken_for_its_providers_default(room, sandbox, stale, user):
+    sandbox.misbehave("token", "no_expires_in", times=1, account=user)
+    after = room.exchange.access_token(stale).grant
+    assert timedelta(seconds=7100) < after.access_token.expires_at - room.clock() <= timedelta(seconds=7200)
+
+
+# --- Redis or MongoDB away ---
+
+
+class NoRedis(RescueSlots):
+    def __init__(self) -> None:
+        pass
+
+    def keep(self, *_: Any) -> bool:
+        return False
+
+    def find(self, *_: Any) -> None:
+        raise SlotsUnavailable
+
+    def drop(self, *_: Any) -> None:
+        pass
+
+
+def test_without_redis_an_exchange_goes_on_unless_a_token_may_lie_there(room, documents, sandbox, stale, user):
+    without = replace(room.exchange, slots=NoRedis())
+    dies_at(FaultPoint.EXCHANGE_RESCUED, lambda: room.exchange.access_token(stale))
+    lease_ends(documents, stale)
+    with pytest.raises(SlotsUnavailable):
+        without.access_token(stale)
+    assert family(sandbox, user)["reuse"] == 0
+    with pytest.raises(TokenPending):
+        room.exchange.access_token(stale)
+    documents.grants.update_one({"_id": stale.id}, {"$unset": {"access_token": ""}})
+    assert without.access_token(look(room, stale)).grant.generation == 3
+
+
+def test_an_answer_lost_on_the_way_from_mongodb_is_recognised(room, sandbox, stale, user):
+    class LostAnswer:
+        def __init__(self, grants: Any) -> None:
+            self._grants, self._lost = grants, False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._grants, name)
+
+        def swap_tokens(self, *args: Any) -> Any:
+            swapped = self._grants.swap_tokens(*args)
+            if not self._lost:
+                self._lost = True
+                raise MongoUnavailable
+            return swapped
+
+    after = replace(room.exchange, grants=LostAnswer(room.grants)).access_token(stale)
+    assert (after.grant.generation, family(sandbox, user)["exchanges"]) == (2, 1)
+
+
+def test_a_connection_made_meanwhile_wins_and_the_late_tokens_are_dropped(client, room, slots, sandbox, stale, user):
+    def meanwhile(point: FaultPoint) -> None:
+        if point is FaultPoint.EXCHANGE_ANSWERED:
+            client.store_grant(user=user, provider="x", account=user, tokens=dance(client, sandbox, user))
+
+    listen(meanwhile)
+    try:
+        with pytest.raises(TokenPending):
+            room.exchange.access_token(stale)
+    finally:
+        listen(None)
+    after = look(room, stale)
+    assert (after.status, after.generation, room.exchange.is_live(after)) == (GrantStatus.ACTIVE, 2, True)
+    assert family(sandbox, user)["alive"], "ours was not revoked: that could have taken the new one along"
+    assert list(slots.scan_iter(f"{PREFIX}{stale.id}:*")) == []
+
+
+# --- making the data key anew ---
+
+
+def made_long_ago(documents: Any, room: Room, grant: Grant) -> Grant:
+    long_ago = room.clock() - timedelta(days=room.settings.data_key_max_age_days + 1)
+    documents.grants.update_one({"_id": grant.id}, {"$set": {"data_key.made_at": long_ago}})
+    return look(room, grant)
+
+
+def test_an_old_data_key_is_replaced_and_the_tokens_are_the_same(room, documents, sandbox, stale, user):
+    before = made_long_ago(documents, room, stale)
+    token = room.keys.read(before, Purpose.REFRESH)
+    assert renew_data_key(stale.id, room)
+    after = look(room, stale)
+    assert (after.generation, after.data_key.id == before.data_key.id) == (2, False)
+    assert (after.data_key.wrapped == before.data_key.wrapped, after.failure) == (False, None)
+    assert room.keys.read(after, Purpose.REFRESH) == token
+    assert family(sandbox, user)["exchanges"] == 0, "no provider was asked"
+    assert not renew_data_key(stale.id, room), "it is new now"
+    assert room.exchange.access_token(after).grant.generation == 3
+
+
+def test_a_data_key_is_left_alone_while_an_answer_is_missing(room, documents, sandbox, stale, user):
+    """Under another generation, the answer that may still come would be thrown away."""
+    made_long_ago(documents, room, stale)
+    dies_at(FaultPoint.EXCHANGE_JOURNALED, lambda: room.exchange.access_token(look(room, stale)))
+    lease_ends(documents, stale)
+    assert not renew_data_key(stale.id, room)
+    assert look(room, stale).generation == 1
+
+
+def test_a_rescue_slot_is_applied_before_a_data_key_is_replaced(room, documents, sandbox, stale, user):
+    made_long_ago(documents, room, stale)
+    dies_at(FaultPoint.EXCHANGE_RESCUED, lambda: room.exchange.access_token(look(room, stale)))
+    documents.grants.update_one({"_id": stale.id}, {"$unset": {"exchange_lease": ""}})
+    assert not renew_data_key(stale.id, room)
+    assert look(room, stale).generation == 2
+    assert renew_data_key(stale.id, room)
+    documents.grants.update_one({"_id": stale.id}, {"$unset": {"access_token": ""}})
+    assert room.exchange.access_token(look(room, stale)).grant.generation == 4
+    assert family(sandbox, user)["reuse"] == 0
+
+
+def test_a_data_key_is_not_replaced_by_whoever_has_lost_the_lease(room, documents, sandbox, stale, user):
+    made_long_ago(documents, room, stale)
+
+    def meanwhile(point: FaultPoint) -> None:
+        if point is FaultPoint.RENEWAL_WRAPPED:
+            documents.grants.update_one({"_id": stale.id}, {"$set": {"exchange_lease.owner": "another"}})
+
+    listen(meanwhile)
+    try:
+        assert not renew_data_key(stale.id, room)
+    finally:
+        listen(None)
+    assert look(room, stale).generation == 1

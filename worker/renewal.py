@@ -1,0 +1,86 @@
+"""Making a grant's data key anew: because it is old, or because an operator fears that it is known to somebody."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+from actas.envelope import Purpose
+from actas.errors import ActasError
+from actas.fault_points import FaultPoint, reached
+from actas.granting import encrypt_tokens, wrapped_key
+from actas.ids import new_id
+from actas.records import Grant, GrantStatus
+from actas.refresh_life import RefreshLife
+from worker.errors import NeedsUser, Stopped, TokenPending
+from worker.exchange import Held
+from worker.gates import client_gate
+from worker.room import Room
+
+log = logging.getLogger(__name__)
+
+
+def renew_data_key(grant_id: str, room: Room) -> bool:
+    """Put a grant's tokens under a new data key if its own is too old, or older than an open leak drill of its app.
+
+    In a drill, a provider that rotates is asked for new tokens, too: the old ones are then worth nothing to anybody.
+    False: not now, or nothing to do.
+
+    Raises:
+        MongoUnavailable, MongoRefused.
+    """
+    grant = room.grants.get(grant_id)
+    if grant is None or grant.status is not GrantStatus.ACTIVE:
+        return False
+    drill = room.drills.open(grant.app)
+    drilled = drill is not None and drill.key_version is not None  # not before the KEK was rotated
+    too_old = room.clock() - timedelta(days=room.settings.data_key_max_age_days)
+    before = max(too_old, drill.began_at) if drill is not None and drilled else too_old
+
+    def old(grant: Grant) -> bool:
+        return grant.data_key is not None and grant.data_key.made_at < before
+
+    if not old(grant):
+        return False
+    rotates = room.providers[grant.provider].refresh.rotates
+    try:
+        if drilled and rotates:
+            room.gates.check([client_gate(grant.app, grant.provider)])
+            _, token = room.exchange.exchange(grant_id, needed=old, asked_by="leak-drill", new_key=True)
+            renewed = token is not None
+        else:
+            with room.exchange.under_lease(grant_id, "renewal") as held:
+                reached(FaultPoint.RENEWAL_LEASED)
+                # With an answer missing, the token may be dead, and its successor on the way here: that one must find
+                # the generation it belongs to.
+                renewed = old(held.grant) and not (rotates and held.grant.unanswered_at) and reencrypt(held, room)
+    except (NeedsUser, Stopped, TokenPending):
+        return False
+    except ActasError as error:
+        log.warning("grant.renewal grant=%s code=%s", grant_id, error.code)
+        room.grants.note_renewal(grant_id, code=error.code, now=room.clock())
+        return False
+    log.info("grant.renewed grant=%s renewed=%s", grant_id, renewed)
+    return renewed
+
+
+def reencrypt(held: Held, room: Room) -> bool:
+    """The same tokens under a new key, as a generation of their own; False if somebody connected meanwhile."""
+    grant, now = held.grant, room.clock()
+    if room.exchange.rescue(grant):
+        return False  # it has other tokens now
+    key, data_key = wrapped_key(room.vault, grant.app, grant.id, now)
+    reached(FaultPoint.RENEWAL_WRAPPED)
+    write = encrypt_tokens(
+        grant,
+        key,
+        data_key.id,
+        refresh_token=room.keys.read(grant, Purpose.REFRESH),
+        access=(room.keys.read(grant, Purpose.ACCESS), grant.access_token.expires_at) if grant.access_token else None,
+        life=RefreshLife(grant.refresh_absolute_at, grant.refresh_expires_at, grant.care_at),
+        exchange_id=new_id(),
+    )
+    held.over = room.grants.swap_data_key(grant, replace(write, data_key=data_key), now, owner=held.owner)
+    reached(FaultPoint.RENEWAL_STORED)
+    return held.over
