@@ -62,10 +62,10 @@ class Gates:
         """
         try:
             found = self._redis.mget([PREFIX + gate for gate in gates])
-        except redis.RedisError as error:
+        except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
             log.warning("gate.check redis=%s", type(error).__name__)
             return
-        closed = {gate: _read(until) for gate, until in zip(gates, found, strict=True) if until}
+        closed = {gate: _read(str(until)) for gate, until in zip(gates, found, strict=True) if until}
         if closed:
             gate, until = max(closed.items(), key=lambda item: item[1])
             if until > self._clock():

@@ -11,13 +11,16 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
-from actas import GrantStatus, JobStatus
+from actas import Grant, GrantStatus, JobStatus
 from actas.celery_config import (
     ACT_QUEUE,
     EXCHANGE_TASK,
@@ -28,7 +31,10 @@ from actas.celery_config import (
     SCHEDULER_QUEUE,
     VERIFY_TASK,
 )
+from actas.clock import utc_now
+from actas.envelope import Purpose, encrypt
 from actas.ids import new_id
+from actas.vault.room import VaultRoom
 from tests.attacks.tampering import connect_user, still_works, waiting_job
 from tests.support import eventually, family
 
@@ -135,16 +141,16 @@ def test_a_grant_that_nobody_disconnected_is_not_revoked(client, connect, user, 
 
 
 @pytest.mark.parametrize("task", [EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK])
-def test_a_chore_that_is_not_due_does_no_harm(client, connect, user, publish, drained, sandbox, posts, task):
-    """At most what would have been done anyway: no token is used twice, none is used up over and over."""
+def test_a_chore_that_is_not_due_is_not_done(client, connect, user, publish, drained, sandbox, posts, task):
+    """Whether it is due stands in the grant, which is looked at; asking for it does not make it so."""
     grant = connect(user)
     for _ in range(20):
         publish([[grant.id], {}, {}], task=task, queue=GRANTS_QUEUE, serializer="json")
     drained(GRANTS_QUEUE)
+    assert client.grant(user=user, provider="x").generation == grant.generation
     still_works(client, user, posts)
     told = family(sandbox, user)
-    assert (told["alive"], told["reuse"]) == (True, 0)
-    assert told["exchanges"] <= 1
+    assert (told["alive"], told["reuse"], told["exchanges"]) == (True, 0, 0)
 
 
 @pytest.mark.parametrize("task", GRANT_TASKS)
@@ -191,7 +197,19 @@ def test_a_gate_removed_lets_a_job_ask_and_be_told_again(client, connect, broker
 
 def test_gates_with_something_else_in_them_hold_up_nobody(client, connect, broker, user, posts):
     """One gate for each user; a job that failed for it, or waited, would be lost to a word in Redis."""
-    values = ("", "soon", "nan", "inf", "-inf", "1e300", "-1e300", "\u0664\u0662", '{"$ne": 1}', "\x00", "9" * 5000)
+    values = (
+        "",
+        "soon",
+        "nan",
+        "inf",
+        "-inf",
+        "1e300",
+        "-1e300",
+        "\u0664\u0662",
+        '{"$ne": 1}',
+        "9" * 5000,
+        b"\xff\xfe",
+    )
     users = [f"{user}{n}" for n in range(len(values))]
     for who, value in zip(users, values, strict=True):
         broker.set(f"actas:gate:grant:{connect(who).id}:x.post", value, px=600_000)
@@ -207,30 +225,80 @@ def test_gates_with_something_else_in_them_hold_up_nobody(client, connect, broke
 # --- rescue slots ---
 
 
-def envelope(doc: Any) -> str:
-    """A ciphertext of MongoDB's, as JSON."""
-    nonce, ciphertext = (base64.b64encode(doc[name]).decode() for name in ("nonce", "ciphertext"))
-    return json.dumps({"v": doc["v"], "nonce": nonce, "ciphertext": ciphertext})
+def as_slot(envelope: Mapping[str, Any]) -> str:
+    """A ciphertext as a worker keeps it in Redis."""
+    nonce, ciphertext = (base64.b64encode(envelope[name]).decode() for name in ("nonce", "ciphertext"))
+    return json.dumps({"v": envelope["v"], "nonce": nonce, "ciphertext": ciphertext})
 
 
-def test_what_lies_in_a_rescue_slot_and_was_not_put_there_by_a_worker_is_not_taken_for_a_reply(
-    client, connect, documents, broker, sandbox, user, posts
+@dataclass(frozen=True)
+class Slots:
+    """The slots of grants whose next job needs an exchange."""
+
+    documents: Any
+    broker: redis.Redis
+    vault: VaultRoom
+
+    def doc(self, grant: Grant) -> Any:
+        self.documents["grants"].update_one({"_id": grant.id}, {"$unset": {"access_token": ""}})
+        return self.documents["grants"].find_one({"_id": grant.id})
+
+    def plant(self, grant: Grant, value: str | bytes) -> None:
+        doc = self.doc(grant)
+        self.broker.set(f"actas:rescue:{doc['_id']}:{doc['generation']}:{doc['data_key']['id']}", value, px=600_000)
+
+    def genuine(self, grant: Grant) -> str:
+        """What a worker leaves there for this very grant: a reply of the provider's, under its data key."""
+        stored = Grant.from_doc(self.doc(grant))
+        assert stored.data_key is not None
+        key = self.vault.unwrap(stored.app, [(stored.id, stored.data_key.wrapped)])[0]
+        context = stored.context(Purpose.RESCUE, generation=stored.generation, data_key_id=stored.data_key.id)
+        in_an_hour = (utc_now() + timedelta(hours=1)).isoformat()
+        reply = {"access_token": "a", "refresh_token": "r", "access_expires_at": in_an_hour, "scopes": None}
+        reply |= {"refresh_expires_in": None, "exchange_id": new_id(), "came_at": utc_now().isoformat()}
+        return as_slot(encrypt(key, SecretStr(json.dumps(reply)), context).to_doc())
+
+
+@pytest.fixture(scope="module")
+def slots(documents, broker, worker_vault) -> Slots:
+    return Slots(documents, broker, worker_vault)
+
+
+def test_what_no_worker_has_put_into_a_rescue_slot_for_this_grant_is_not_taken_for_a_reply(
+    client, connect, slots, sandbox, user, posts
 ):
-    """Rubbish, the grant's own other ciphertexts, the victim's: whatever is there, the job acts as its own user."""
+    """Rubbish, other ciphertexts of the grant, the victim's genuine slot: whatever is there, the job acts as its own."""
     victim = connect_user(client, sandbox)
-    theirs = documents["grants"].find_one({"_id": victim.id})
-    planted = ["", "rubbish", "{}", "[]", json.dumps({"v": 1}), envelope(theirs["refresh_token"])]
-    planted.append(envelope(theirs["access_token"]))
-    users = [f"{user}{n}" for n in range(len(planted) + 2)]
-    for n, who in enumerate(users):
-        doc = documents["grants"].find_one({"_id": connect(who).id})
-        value = [*planted, envelope(doc["refresh_token"]), envelope(doc["access_token"])][n]
-        broker.set(f"actas:rescue:{doc['_id']}:{doc['generation']}:{doc['data_key']['id']}", value, px=600_000)
-        sandbox.expire_access(who)
-        documents["grants"].update_one({"_id": doc["_id"]}, {"$unset": {"access_token": ""}})
-    jobs = [client.schedule("x.post", user=who, payload={"text": f"as {who}"}) for who in users]
-    assert {client.wait(job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
-    assert [posts(who) for who in users] == [[f"as {who}"] for who in users]
+    theirs = slots.doc(victim)
+    planted: list[Callable[[Grant], str | bytes]] = [
+        lambda _: "",
+        lambda _: "rubbish",
+        lambda _: "[" * 100_000,
+        lambda _: b"\xff\xfe",
+        lambda _: json.dumps({"v": 1, "nonce": "\ud800", "ciphertext": "x"}),
+        lambda _: json.dumps({"v": 1, "nonce": "", "ciphertext": ""}),
+        lambda _: as_slot(theirs["refresh_token"]),
+        lambda _: slots.genuine(victim),
+        lambda own: as_slot(slots.doc(own)["refresh_token"]),
+    ]
+    grants = [connect(f"{user}{n}") for n in range(len(planted))]
+    for grant, value in zip(grants, planted, strict=True):
+        slots.plant(grant, value(grant))
+    jobs = [client.schedule("x.post", user=grant.user, payload={"text": f"as {grant.user}"}) for grant in grants]
+    ended = [client.wait(job.id) for job in jobs]
+    assert [(job.status, job.attempts, job.error) for job in ended] == [(JobStatus.SUCCEEDED, 1, None)] * len(jobs)
+    assert [posts(grant.user) for grant in grants] == [[f"as {grant.user}"] for grant in grants]
     assert posts(victim.user) == []
-    told = [family(sandbox, who) for who in users]
+    told = [family(sandbox, grant.user) for grant in grants]
     assert {(each["exchanges"], each["reuse"], each["alive"]) for each in told} == {(1, 0, True)}
+
+
+def test_what_a_worker_has_put_there_for_this_grant_is_taken(client, connect, documents, slots, sandbox, user):
+    """The control: the slot is looked into, and what was planted above would have been used, were it not bound."""
+    grant = connect(user)
+    slots.plant(grant, slots.genuine(grant))
+    job = client.schedule("x.post", user=user, payload={"text": "with a made-up token"})
+    eventually(lambda: client.job(job.id).attempts > 0, what="the API has refused the token from the slot")
+    assert documents["grants"].find_one({"_id": grant.id})["generation"] > grant.generation
+    assert family(sandbox, user)["exchanges"] == 0
+    client.cancel(job.id)
