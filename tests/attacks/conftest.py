@@ -12,12 +12,14 @@ import redis
 from kombu import Connection, Exchange, Producer
 from pymongo import MongoClient
 
-from actas import Client
+from actas import Client, Grant
 from actas.celery_config import ACT_QUEUE, ACT_TASK, celery_config
 from actas.embedded.stack import Stack
 from actas.ids import new_id
 from actas.installing import env_files, installer
+from actas.sandbox.remote import SandboxControl
 from actas.vault.room import VaultRoom
+from tests.attacks.tampering import connect_user
 from tests.support import settings_from
 
 Publish = Callable[..., None]
@@ -28,6 +30,12 @@ def documents(stack: Stack) -> Iterator[Any]:
     """MongoDB with an administrator's powers."""
     with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
         yield admin["actas"]
+
+
+@pytest.fixture(scope="module")
+def module_grant(client: Client, sandbox: SandboxControl) -> Grant:
+    """The grant of one user, for attacks that are tried many at a time: a tick sends what is due once a second."""
+    return connect_user(client, sandbox)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,23 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
-from actas import Client, Job, JobStatus, jws
+from actas import Client, Grant, Job, JobStatus, jws
 from actas.clock import utc_now
 from actas.ids import new_id
+from actas.sandbox.remote import SandboxControl
+from tests.support import REDIRECT, eventually
 
 #: Signs bytes; base64url (RFC 7515).
 Sign = Callable[[bytes], str]
+
+
+def connect_user(client: Client, sandbox: SandboxControl, user: str | None = None) -> Grant:
+    """A user nobody else has, connected."""
+    user = user or f"u{uuid4().hex[:12]}"
+    request = client.begin_connect(user=user, provider="x", redirect_uri=REDIRECT)
+    return client.finish_connect(sandbox.authorize(request.url, user), user=user)
 
 
 def waiting_job(client: Client, user: str, text: str = "as signed") -> Job:
@@ -24,6 +34,13 @@ def waiting_job(client: Client, user: str, text: str = "as signed") -> Job:
 
 def make_due(documents: Any, job_id: str, **changes: Any) -> None:
     documents["jobs"].update_one({"_id": job_id}, {"$set": {"next_at": utc_now(), **changes}})
+
+
+def ended(documents: Any, job_id: str) -> dict[str, Any]:
+    """The document of a job that has come to its end, whoever it now says that it belongs to."""
+    finished = {"_id": job_id, "finished_at": {"$exists": True}}
+    found: dict[str, Any] = eventually(lambda: documents["jobs"].find_one(finished), what="the job has ended")
+    return found
 
 
 def refused(client: Client, job_id: str, code: str) -> None:

@@ -9,13 +9,14 @@ docs/security.md; acting as somebody else must fail.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from actas import GrantStatus, JobStatus
-from tests.attacks.tampering import make_due, still_works
-from tests.support import eventually, family
+from actas import Grant, GrantStatus, Job, JobRequest, JobStatus
+from tests.attacks.tampering import connect_user, make_due, still_works
+from tests.support import eventually, family, nothing_is_sent
 
 TOKENS = ("refresh_token", "access_token", "data_key")
 
@@ -23,153 +24,145 @@ TOKENS = ("refresh_token", "access_token", "data_key")
 REFUSALS = {"bad_envelope", "foreign_grant"}
 
 
-@pytest.fixture
-def victim(user: str) -> str:
-    return f"{user}-victim"
+@dataclass(frozen=True)
+class Pair:
+    """The attacker's grant and the victim's, as they are before; and what is done to the two documents."""
+
+    mine: Grant
+    theirs: Grant
+    documents: Any
+
+    def exchange(self, *parts: str) -> None:
+        """Each gets the other's parts."""
+        mine, theirs = (self.documents["grants"].find_one({"_id": grant.id}) for grant in (self.mine, self.theirs))
+        for grant, from_ in ((self.mine, theirs), (self.theirs, mine)):
+            self._set(grant, {part: _at(from_, part) for part in parts})
+
+    def exchange_ids(self, *but: str) -> None:
+        """Each document gets the other's id, and keeps all it holds but for these fields."""
+        mine, theirs = (
+            self.documents["grants"].find_one_and_delete({"_id": grant.id}) for grant in (self.mine, self.theirs)
+        )
+        for doc, other in ((mine, theirs), (theirs, mine)):
+            self.documents["grants"].insert_one(doc | {"_id": other["_id"]} | {name: other[name] for name in but})
+
+    def expire(self) -> None:
+        """So that the next jobs need the refresh tokens."""
+        for grant in (self.mine, self.theirs):
+            self.documents["grants"].update_one({"_id": grant.id}, {"$unset": {"access_token": ""}})
+
+    def each(self, fields: Callable[[Grant], dict[str, Any]]) -> None:
+        for grant in (self.mine, self.theirs):
+            self._set(grant, fields(grant))
+
+    def put_refresh_for_access(self) -> None:
+        """A worker would send it to the API."""
+        for grant in (self.mine, self.theirs):
+            doc = self.documents["grants"].find_one({"_id": grant.id})
+            self._set(
+                grant, {"access_token": {**doc["refresh_token"], "expires_at": doc["access_token"]["expires_at"]}}
+            )
+
+    def put_access_for_refresh(self) -> None:
+        """A worker would send it to the token endpoint."""
+        for grant in (self.mine, self.theirs):
+            access = self.documents["grants"].find_one({"_id": grant.id})["access_token"]
+            self._set(grant, {"refresh_token": {name: access[name] for name in ("v", "nonce", "ciphertext")}})
+        self.expire()
+
+    def relabel(self) -> None:
+        """The victim's grant becomes the attacker's, and the other way round, by their users' names alone."""
+        self._set(self.mine, {"user": self.theirs.user})
+        self._set(self.theirs, {"user": self.mine.user})
+
+    def damage(self) -> None:
+        for grant in (self.mine, self.theirs):
+            stored = self.documents["grants"].find_one({"_id": grant.id})["refresh_token"]["ciphertext"]
+            self._set(grant, {"refresh_token.ciphertext": bytes([stored[0] ^ 1]) + stored[1:]})
+        self.expire()
+
+    def _set(self, grant: Grant, fields: dict[str, Any]) -> None:
+        before = self.documents["grants"].find_one({"_id": grant.id})
+        self.documents["grants"].update_one({"_id": grant.id}, {"$set": fields})
+        assert self.documents["grants"].find_one({"_id": grant.id}) != before
 
 
-@pytest.fixture
-def acts_as_nobody(client, user, victim, posts) -> Callable[[], None]:
-    """Both users' next jobs fail for what was done to their grants, and the provider sees neither."""
-
-    def check() -> None:
-        jobs = [client.schedule("x.post", user=who, payload={"text": f"for {who}"}) for who in (user, victim)]
-        ended = [client.wait(job.id) for job in jobs]
-        assert {job.status for job in ended} == {JobStatus.FAILED}
-        assert {job.error.code for job in ended} <= REFUSALS
-        assert (posts(user), posts(victim)) == ([], [])
-
-    return check
-
-
-def expire_access_of(documents: Any, *grants: str) -> None:
-    """So that the next job needs the refresh token."""
-    documents["grants"].update_many({"_id": {"$in": list(grants)}}, {"$unset": {"access_token": ""}})
-
-
-def exchange_parts(documents: Any, one: str, other: str, parts: tuple[str, ...]) -> None:
-    docs = {grant: documents["grants"].find_one({"_id": grant}) for grant in (one, other)}
-    for to, from_ in ((one, other), (other, one)):
-        values = {part: at(docs[from_], part) for part in parts}
-        assert values != {part: at(docs[to], part) for part in parts}
-        documents["grants"].update_one({"_id": to}, {"$set": values})
-
-
-def at(doc: Any, path: str) -> Any:
+def _at(doc: Any, path: str) -> Any:
     for name in path.split("."):
         doc = doc[name]
     return doc
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ("access_token",),
-        ("access_token.ciphertext",),
-        ("data_key",),
-        ("data_key.wrapped",),
-        ("data_key.id",),
-        ("data_key", "access_token"),
-        TOKENS,
-    ],
-    ids=" and ".join,
-)
-def test_two_users_parts_exchanged_act_as_nobody(connect, documents, user, victim, acts_as_nobody, parts):
-    exchange_parts(documents, connect(user).id, connect(victim).id, parts)
-    acts_as_nobody()
+#: What is done to the pair.
+ATTACKS: dict[str, Callable[[Pair], Any]] = {
+    "access tokens exchanged": lambda pair: pair.exchange("access_token"),
+    "access tokens' ciphertexts exchanged": lambda pair: pair.exchange("access_token.ciphertext"),
+    "data keys exchanged": lambda pair: pair.exchange("data_key"),
+    "wrapped keys exchanged": lambda pair: pair.exchange("data_key.wrapped"),
+    "data keys' ids exchanged": lambda pair: pair.exchange("data_key.id"),
+    "data keys and access tokens exchanged": lambda pair: pair.exchange("data_key", "access_token"),
+    "data keys and all tokens exchanged": lambda pair: pair.exchange(*TOKENS),
+    "refresh tokens exchanged": lambda pair: (pair.exchange("refresh_token"), pair.expire()),
+    "wrapped keys exchanged, refresh tokens needed": lambda pair: (pair.exchange("data_key.wrapped"), pair.expire()),
+    "data keys and refresh tokens exchanged": lambda pair: (pair.exchange("data_key", "refresh_token"), pair.expire()),
+    "whole grants exchanged": Pair.exchange_ids,
+    "whole grants exchanged, users' names set right": lambda pair: pair.exchange_ids("user"),
+    "whole grants exchanged, all labels set right": lambda pair: pair.exchange_ids("user", "account"),
+    "users' names exchanged": Pair.relabel,
+    "a later generation": lambda pair: pair.each(lambda _: {"generation": 2}),
+    "an earlier generation": lambda pair: pair.each(lambda _: {"generation": 0}),
+    "another key id": lambda pair: pair.each(lambda _: {"data_key.id": "made-up"}),
+    "other accounts": lambda pair: pair.each(lambda grant: {"account": f"0{grant.account}"}),
+    "refresh tokens put for access tokens": Pair.put_refresh_for_access,
+    "access tokens put for refresh tokens": Pair.put_access_for_refresh,
+    "ciphertexts damaged": Pair.damage,
+    "ciphertexts cut off": lambda pair: (pair.each(lambda _: {"refresh_token": {"v": 1}}), pair.expire()),
+    "nothing: the control": lambda _: None,
+}
+CONTROL = "nothing: the control"
 
 
-@pytest.mark.parametrize(
-    "parts", [("refresh_token",), ("data_key.wrapped",), ("data_key", "refresh_token")], ids=" and ".join
-)
-def test_two_users_parts_exchanged_are_exchanged_for_nobody(
-    connect, documents, sandbox, user, victim, acts_as_nobody, parts
-):
-    """The same where a refresh token is needed: the provider never sees the other one's."""
-    mine, theirs = connect(user).id, connect(victim).id
-    exchange_parts(documents, mine, theirs, parts)
-    expire_access_of(documents, mine, theirs)
-    acts_as_nobody()
-    assert [family(sandbox, who)["exchanges"] for who in (user, victim)] == [0, 0]
+@pytest.fixture(scope="module")
+def pairs(client, sandbox, documents) -> dict[str, Pair]:
+    return {name: Pair(*(connect_user(client, sandbox) for _ in range(2)), documents) for name in ATTACKS}
 
 
-@pytest.mark.parametrize("labels_stay", [False, True], ids=["with their labels", "labels set right again"])
-def test_two_whole_grants_with_their_ids_exchanged_act_as_nobody(
-    connect, documents, user, victim, acts_as_nobody, labels_stay
-):
-    mine, theirs = (documents["grants"].find_one_and_delete({"_id": connect(who).id}) for who in (user, victim))
-    labels = ("user", "account") if labels_stay else ()
-    for doc, other in ((mine, theirs), (theirs, mine)):
-        documents["grants"].insert_one(doc | {"_id": other["_id"]} | {name: other[name] for name in labels})
-    acts_as_nobody()
+@pytest.fixture(scope="module")
+def ends(stack, client, pairs) -> dict[str, list[Job]]:
+    """All of these at once, each on a pair of its own; both users' jobs signed before it, and after it: their ends."""
+
+    def post(text: str) -> list[Job]:
+        users = [grant.user for pair in pairs.values() for grant in (pair.mine, pair.theirs)]
+        return client.schedule_many([JobRequest("x.post", user, {"text": text}) for user in users])
+
+    with nothing_is_sent(stack):
+        before = post("signed before")
+        for name, attack in ATTACKS.items():
+            attack(pairs[name])
+        after = post("signed after")
+    jobs = {name: [*before[2 * n : 2 * n + 2], *after[2 * n : 2 * n + 2]] for n, name in enumerate(pairs)}
+    return {name: [client.wait(job.id) for job in four] for name, four in jobs.items()}
 
 
-@pytest.mark.parametrize("part", ["refresh_token", "access_token"])
-def test_one_users_token_put_in_the_place_of_the_other_kind_is_refused(
-    client, connect, documents, sandbox, user, posts, part
-):
-    """A refresh token in place of the access token would be sent to the API; the other way round, to the endpoint."""
-    grant = connect(user)
-    doc = documents["grants"].find_one({"_id": grant.id})
-    refresh, access = doc["refresh_token"], doc["access_token"]
-    moved = {
-        "refresh_token": {"refresh_token": {name: access[name] for name in ("v", "nonce", "ciphertext")}},
-        "access_token": {"access_token": {**refresh, "expires_at": access["expires_at"]}},
-    }[part]
-    documents["grants"].update_one({"_id": grant.id}, {"$set": moved})
-    if part == "refresh_token":
-        expire_access_of(documents, grant.id)
-    job = client.wait(client.schedule("x.post", user=user, payload={"text": "x"}).id)
-    assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
-    assert family(sandbox, user)["exchanges"] == 0
-    assert posts(user) == []
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name != CONTROL])
+def test_what_was_done_to_two_grants_makes_them_act_as_nobody(ends, pairs, sandbox, posts, attack):
+    assert {job.status for job in ends[attack]} == {JobStatus.FAILED}
+    assert {job.error and job.error.code for job in ends[attack]} <= REFUSALS
+    for grant in (pairs[attack].mine, pairs[attack].theirs):
+        assert posts(grant.user) == []
+        assert family(sandbox, grant.user)["exchanges"] == 0
 
 
-@pytest.mark.parametrize(
-    "label",
-    [{"generation": 2}, {"generation": 0}, {"account": "4711"}, {"data_key.id": "made-up"}],
-    ids=str,
-)
-def test_a_grant_with_an_edited_label_acts_as_nobody(client, connect, documents, user, posts, label):
-    grant = connect(user)
-    documents["grants"].update_one({"_id": grant.id}, {"$set": label})
-    job = client.wait(client.schedule("x.post", user=user, payload={"text": "x"}).id)
-    assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
-    assert posts(user) == []
-
-
-def test_a_grant_relabelled_as_another_users_acts_as_nobody(client, connect, documents, user, victim, posts):
-    grant = connect(victim)
-    documents["grants"].update_one({"_id": grant.id}, {"$set": {"user": user}})
-    job = client.wait(client.schedule("x.post", user=user, payload={"text": "as my victim"}).id)
-    assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
-    assert posts(victim) == []
-
-
-# --- damage ---
-
-
-def test_a_damaged_ciphertext_fails_its_jobs_with_a_code(client, connect, documents, user):
-    grant = connect(user)
-    stored = documents["grants"].find_one({"_id": grant.id})["refresh_token"]
-    damaged = stored | {"ciphertext": bytes([stored["ciphertext"][0] ^ 1]) + stored["ciphertext"][1:]}
-    expire_access_of(documents, grant.id)
-    documents["grants"].update_one({"_id": grant.id}, {"$set": {"refresh_token": damaged}})
-    job = client.wait(client.schedule("x.post", user=user, payload={"text": "x"}).id)
-    assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
-
-
-def test_an_incomplete_ciphertext_fails_its_jobs_with_a_code(client, connect, documents, user):
-    grant = connect(user)
-    documents["grants"].update_one({"_id": grant.id}, {"$set": {"refresh_token": {"v": 1}}})
-    job = client.wait(client.schedule("x.post", user=user, payload={"text": "x"}).id)
-    assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
+def test_two_grants_left_alone_act_as_their_own(ends, pairs, posts):
+    assert {job.status for job in ends[CONTROL]} == {JobStatus.SUCCEEDED}
+    for grant in (pairs[CONTROL].mine, pairs[CONTROL].theirs):
+        assert sorted(posts(grant.user)) == ["signed after", "signed before"]
 
 
 def test_an_envelope_of_a_later_release_waits_for_the_upgrade(client, connect, documents, user, posts):
     grant = connect(user)
-    expire_access_of(documents, grant.id)
-    documents["grants"].update_one({"_id": grant.id}, {"$set": {"refresh_token.v": 2}})
+    later = {"$set": {"refresh_token.v": 2}, "$unset": {"access_token": ""}}
+    documents["grants"].update_one({"_id": grant.id}, later)
     job = client.schedule("x.post", user=user, payload={"text": "x"})
     eventually(lambda: client.job(job.id).error is not None, what="it was tried")
     waiting = client.job(job.id)
@@ -217,23 +210,24 @@ def test_a_grant_rolled_back_past_a_disconnection_is_of_no_use(client, connect, 
 
 
 def test_a_grant_rolled_back_to_the_accounts_last_user_does_not_act_for_that_one(
-    client, connect, documents, user, victim, posts
+    client, connect, documents, user, posts
 ):
     """An account changes hands within the app: the copy from before is neither the new user's nor of use to the old."""
-    grant = connect(user, "a-" + user)
+    later, account = f"{user}-later", f"a-{user}"
+    grant = connect(user, account)
     old = documents["grants"].find_one({"_id": grant.id})
     client.disconnect(user=user, provider="x")
     eventually(lambda: client.grants(user=user)[0].status is GrantStatus.REVOKED, what="revoked")
-    assert connect(victim, "a-" + user).id == grant.id
-    theirs = client.schedule("x.post", user=victim, payload={"text": "mine now"})
+    assert connect(later, account).id == grant.id
+    theirs = client.schedule("x.post", user=later, payload={"text": "mine now"})
     assert client.wait(theirs.id).status is JobStatus.SUCCEEDED
     new = documents["grants"].find_one({"_id": grant.id})
     documents["grants"].update_one({"_id": grant.id}, {"$set": {name: old[name] for name in (*TOKENS, "generation")}})
-    job = client.wait(client.schedule("x.post", user=victim, payload={"text": "with the old tokens"}).id)
+    job = client.wait(client.schedule("x.post", user=later, payload={"text": "with the old tokens"}).id)
     assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
     documents["grants"].replace_one({"_id": grant.id}, new | {"user": user})
     job = client.wait(client.schedule("x.post", user=user, payload={"text": "with the new ones"}).id)
     assert (job.status, job.error.code) == (JobStatus.FAILED, "bad_envelope")
     documents["grants"].replace_one({"_id": grant.id}, new)
-    still_works(client, victim, lambda _: posts("a-" + user))
-    assert posts("a-" + user) == ["mine now", "still works"]
+    still_works(client, later, lambda _: posts(account))
+    assert posts(account) == ["mine now", "still works"]
