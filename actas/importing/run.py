@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+from pydantic import SecretBytes
 
 from actas.clock import Clock
 from actas.envelope import Purpose, encrypt, new_data_key
@@ -21,9 +23,6 @@ from actas.vault.room import BATCH, VaultRoom, key_version
 
 #: Documents in one look at the source.
 PAGE = 500
-
-#: Batches in flight: while one waits for MongoDB's journal, another is encrypted.
-LANES = 3
 
 EXAMPLES = 3
 
@@ -128,23 +127,9 @@ class Importer:
             VaultUnavailable, VaultDenied, MongoUnavailable, MongoRefused.
         """
         done: Counter[Standing] = Counter()
-        in_flight: deque[Future[tuple[int, Counter[Standing]]]] = deque()
-
-        def settle() -> None:
-            size, counts = in_flight.popleft().result()
-            done.update(counts)
-            advance(size)
-
-        with ThreadPoolExecutor(LANES) as lanes:
-            try:
-                for batch in _batches(self._to_do(survey), BATCH):
-                    in_flight.append(lanes.submit(self._store, batch))
-                    if len(in_flight) > LANES:
-                        settle()
-                while in_flight:
-                    settle()
-            finally:
-                lanes.shutdown(cancel_futures=True)
+        for batch in _batches(self._to_do(survey), BATCH):
+            done.update(self._store(batch))
+            advance(len(batch))
         return done
 
     def _to_do(self, survey: Survey) -> Iterator[Candidate]:
@@ -156,43 +141,29 @@ class Importer:
                 if isinstance(each, Candidate) and each.account in wanted and wanted[each.account] == each.source_id:
                     yield each
 
-    def _store(self, batch: Sequence[Candidate]) -> tuple[int, Counter[Standing]]:
+    def _store(self, batch: Sequence[Candidate]) -> Counter[Standing]:
         now = self.clock()
         rows = [(each, old) for each, how, old in self.stand(batch) if how in _STORABLE]
-        grants = [self._grant(each, old) for each, old in rows]
+        grants = [self._grant(each, old, now) for each, old in rows]
         keys = [new_data_key() for _ in grants]
         wrapped = self.vault.wrap(self.app, [(grant.id, key) for grant, key in zip(grants, keys, strict=True)])
-        arrivals = []
+        new, changed = [], []
         for (each, old), grant, key, sealed in zip(rows, grants, keys, wrapped, strict=True):
-            data_key = DataKey(new_id(), sealed, key_version(sealed), now)
-            generation = grant.generation + 1
-            context = {
-                purpose: grant.context(purpose, generation=generation, data_key_id=data_key.id) for purpose in Purpose
-            }
-            access = None
-            if each.access_token is not None and each.expires_at is not None:
-                access = AccessToken(encrypt(key, each.access_token, context[Purpose.ACCESS]), each.expires_at)
-            write = TokenWrite(
-                generation=generation,
-                refresh_token=encrypt(key, each.refresh_token, context[Purpose.REFRESH]),
-                access_token=access,
-                exchange_id=new_id(),
-                data_key=data_key,
-                scopes=grant.scopes,
-            )
+            write = _encrypted(each, grant, key, DataKey(new_id(), sealed, key_version(sealed), now))
             digest = fingerprint(grant.id, each.refresh_token)
-            arrivals.append((Arrival(grant, write, self.source.name, each.source_id, digest), old))
-        new = [arrival for arrival, old in arrivals if old is None]
-        changed = [(arrival, old) for arrival, old in arrivals if old is not None]
+            arrival = Arrival(grant, write, self.source.name, each.source_id, digest)
+            if old is None:
+                new.append(arrival)
+            else:
+                changed.append((arrival, old))
         counts: Counter[Standing] = Counter()
         if new:
             counts[Standing.NEW] = self.grants.insert(new, now)
         if changed:
             counts[Standing.CHANGED] = self.grants.replace(changed, now)
-        return len(batch), counts
+        return counts
 
-    def _grant(self, each: Candidate, old: Stored | None) -> Grant:
-        now = self.clock()
+    def _grant(self, each: Candidate, old: Stored | None, now: datetime) -> Grant:
         return Grant(
             id=old.id if old else new_id(),
             app=self.app,
@@ -218,6 +189,25 @@ def _by_owner(grants: Iterable[Stored]) -> dict[str | tuple[str, str], list[Stor
         for key in (grant.account, ("user", grant.user)):
             found.setdefault(key, []).append(grant)
     return found
+
+
+def _encrypted(each: Candidate, grant: Grant, key: SecretBytes, data_key: DataKey) -> TokenWrite:
+    generation = grant.generation + 1
+    refresh, access = (
+        grant.context(purpose, generation=generation, data_key_id=data_key.id)
+        for purpose in (Purpose.REFRESH, Purpose.ACCESS)
+    )
+    access_token = None
+    if each.access_token is not None and each.expires_at is not None:
+        access_token = AccessToken(encrypt(key, each.access_token, access), each.expires_at)
+    return TokenWrite(
+        generation=generation,
+        refresh_token=encrypt(key, each.refresh_token, refresh),
+        access_token=access_token,
+        exchange_id=new_id(),
+        data_key=data_key,
+        scopes=grant.scopes,
+    )
 
 
 def _batches(candidates: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
