@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import redis
 from pydantic import SecretStr
@@ -19,6 +19,9 @@ from worker.errors import AtGate
 log = logging.getLogger(__name__)
 
 PREFIX = "actas:gate:"
+
+#: How soon to look again whether an operator has mended something.
+OPERATOR_PAUSE = timedelta(minutes=1)
 
 NEVER_CLOSED = datetime.min.replace(tzinfo=UTC)
 
@@ -53,6 +56,11 @@ class Gates:
             self._redis.set(PREFIX + gate, to_numeric_date(until), pxat=milliseconds)
         except redis.RedisError as error:
             log.warning("gate.close gate=%s redis=%s", gate, type(error).__name__)
+
+    def close_to_client(self, app: str, provider: str) -> None:
+        """The provider refuses the app's own credentials: its jobs there wait until an operator has mended them."""
+        log.error("client.refused app=%s provider=%s: mend its client credentials", app, provider)
+        self.close(client_gate(app, provider), self._clock() + OPERATOR_PAUSE)
 
     def check(self, gates: Sequence[str]) -> None:
         """Pass if all of these gates are open.
