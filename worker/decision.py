@@ -24,7 +24,6 @@ from actas.http import NoReply, NotSent
 from actas.records import JobError
 from actas.states import JobStatus
 from worker import errors
-from worker.gates import OPERATOR_PAUSE
 
 #: The code of an error that is none of ours: a mistake somewhere.
 INTERNAL_ERROR = "internal_error"
@@ -39,6 +38,7 @@ BACKOFF_CAP = timedelta(minutes=5)
 #: How soon to look again while something of ours, or the provider, is away.
 OUTAGE_PAUSE = timedelta(seconds=5)
 TOKEN_PAUSE = timedelta(seconds=1)
+OPERATOR_PAUSE = timedelta(minutes=1)
 
 #: How much later than a gate's opening a job comes back, so that they do not all come at once.
 GATE_SPREAD = timedelta(seconds=2)

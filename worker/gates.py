@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import redis
 from pydantic import SecretStr
 
 from actas.clock import Clock, from_numeric_date, to_numeric_date
 from actas.redis_client import redis_client
+from worker.decision import OPERATOR_PAUSE
 from worker.errors import AtGate
 
 log = logging.getLogger(__name__)
 
 PREFIX = "actas:gate:"
-
-#: How soon to look again whether an operator has mended something.
-OPERATOR_PAUSE = timedelta(minutes=1)
 
 NEVER_CLOSED = datetime.min.replace(tzinfo=UTC)
 
