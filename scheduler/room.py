@@ -35,6 +35,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Room:
+    documents: database.Documents
     jobs: Jobs
     grants: Grants
     blacklist: Blacklist
@@ -60,6 +61,7 @@ class Room:
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
         return cls(
+            documents=documents,
             jobs=Jobs(documents),
             grants=Grants(documents),
             blacklist=Blacklist(documents),
@@ -73,3 +75,8 @@ class Room:
             vault=VaultKeys(settings),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
         )
+
+    def close(self) -> None:
+        """Close the connections; a scheduler process need not, its end does."""
+        self.documents.client.close()
+        self.vault.close()

@@ -74,6 +74,7 @@ class Ticks:
         self.waiting = 0
         queue = Queue(self._send, self._ask, lambda _: self.waiting)
         self.room = Room(
+            documents=database,
             jobs=Jobs(database),
             grants=Grants(database),
             blacklist=Blacklist(database),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
@@ -17,10 +17,8 @@ import scheduler.purge
 from actas import Client
 from actas.blacklist import LEEWAY, ids_for
 from actas.clock import utc_now
-from actas.stores.blacklist import Blacklist
 from actas.stores.database import connect as open_database
 from actas.stores.grants import Grants
-from actas.stores.jobs import Jobs
 from scheduler.purge import BATCH, BATCHES, purge_blacklist
 from scheduler.room import Queue, Room
 from tests.support import settings_from
@@ -152,10 +150,9 @@ def test_one_question_among_many_entries_looks_at_no_other_and_takes_no_longer(c
 
 @pytest.fixture
 def room(servers) -> Iterator[Room]:
-    documents = open_database(settings_from(servers.role_env("scheduler")).mongodb_url)
     queue = Queue(lambda _: None, lambda *_: None, lambda _: 0)
-    yield Room(Jobs(documents), Grants(documents), Blacklist(documents), queue, utc_now)
-    documents.client.close()
+    with closing(Room.open(settings_from(servers.role_env("scheduler")), queue)) as room:
+        yield room
 
 
 def expired(n: int) -> datetime:

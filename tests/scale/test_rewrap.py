@@ -24,7 +24,7 @@ from actas.stores.database import connect as open_database
 from actas.stores.wrapped_keys import WrappedKeys
 from actas.vault.keys import VaultKeys
 from actas.vault.room import VaultRoom, kek_name, key_version
-from tests.support import family, settings_from
+from tests.support import family, made_stale, settings_from
 
 GRANTS = 100_000
 USERS, ROUNDS = 3, 5
@@ -69,7 +69,7 @@ def test_all_data_keys_move_while_jobs_run_and_none_of_them_fails(
                 users.append(f"{user}-{len(users)}")
                 connect(users[-1])
             for name in users[-2 * USERS :]:
-                sandbox.expire_access(name)
+                made_stale(documents, name)
                 jobs.append(client.schedule("x.post", user=name, payload={"text": new_id()}).id)
             for job in jobs[-2 * USERS :]:
                 client.wait(job, timeout=60)
@@ -106,6 +106,6 @@ def test_all_data_keys_move_while_jobs_run_and_none_of_them_fails(
     print(f"{len(jobs)} jobs ran meanwhile")  # noqa: T201
     assert {family(sandbox, name)["reuse"] for name in users} == {0}
     for name in users:  # and after it
-        sandbox.expire_access(name)
+        made_stale(documents, name)
         job = client.wait(client.schedule("x.post", user=name, payload={"text": "after"}).id, timeout=60)
         assert job.status is JobStatus.SUCCEEDED
