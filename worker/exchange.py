@@ -291,7 +291,7 @@ class Exchange:
             self.providers[leased.provider].refresh,
             leased.id,
             answer.came_at,
-            renewed=tokens.refresh_token is not None,
+            renewed=tokens.refresh_token not in {None, old},  # some say the same one again in each reply
             said_seconds=tokens.refresh_expires_in,
             previous_absolute_at=leased.refresh_absolute_at,
         )

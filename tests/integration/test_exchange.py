@@ -16,6 +16,8 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, listen
+from actas.providers import BUILT_IN, Providers
+from actas.providers.model import RefreshProfile
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
 from tests.dying import dies_at
@@ -225,6 +227,22 @@ def test_a_reply_without_expires_in_is_taken_for_its_providers_default(room, san
     sandbox.misbehave("token", "no_expires_in", times=1, account=user)
     after = room.exchange.access_token(stale).grant
     assert timedelta(seconds=7100) < after.access_token.expires_at - room.clock() <= timedelta(seconds=7200)
+
+
+def test_a_refresh_token_that_comes_back_unchanged_has_no_new_life(client, room, documents, sandbox, user):
+    tokens = dance(client, sandbox, user) | {"expires_in": 0}
+    grant = client.store_grant(user=user, provider="x", account=user, tokens=tokens)
+    ends_at = datetime(2027, 1, 1, tzinfo=UTC)
+    documents.grants.update_one({"_id": grant.id}, {"$set": {"refresh_absolute_at": ends_at}})
+    static = BUILT_IN["x"].model_copy(update={"refresh": RefreshProfile(kind="static", lifetime_seconds=365 * 86_400)})
+    exchange = replace(room.exchange, providers=Providers({"x": static}))
+    body = {"access_token": "another", "refresh_token": tokens["refresh_token"], "expires_in": 0}
+    sandbox.misbehave("token", "status", status=200, body=body, times=1, account=user)
+    after = exchange.access_token(look(room, grant)).grant
+    assert (after.generation, after.refresh_absolute_at, after.refresh_expires_at) == (2, ends_at, ends_at)
+    body |= {"refresh_token": "a new one"}
+    sandbox.misbehave("token", "status", status=200, body=body, times=1, account=user)
+    assert exchange.access_token(after).grant.refresh_absolute_at > ends_at
 
 
 # --- Redis or MongoDB away ---
