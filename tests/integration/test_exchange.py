@@ -16,7 +16,7 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, listen
-from actas.providers import BUILT_IN, Providers
+from actas.providers import Providers
 from actas.providers.model import RefreshProfile
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
@@ -234,7 +234,9 @@ def test_a_refresh_token_that_comes_back_unchanged_has_no_new_life(client, room,
     grant = client.store_grant(user=user, provider="x", account=user, tokens=tokens)
     ends_at = datetime(2027, 1, 1, tzinfo=UTC)
     documents.grants.update_one({"_id": grant.id}, {"$set": {"refresh_absolute_at": ends_at}})
-    static = BUILT_IN["x"].model_copy(update={"refresh": RefreshProfile(kind="static", lifetime_seconds=365 * 86_400)})
+    static = room.providers["x"].model_copy(
+        update={"refresh": RefreshProfile(kind="static", lifetime_seconds=365 * 86_400)}
+    )
     exchange = replace(room.exchange, providers=Providers({"x": static}))
     body = {"access_token": "another", "refresh_token": tokens["refresh_token"], "expires_in": 0}
     sandbox.misbehave("token", "status", status=200, body=body, times=1, account=user)
