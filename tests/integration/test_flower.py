@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection, Exchange, Producer
 
 from actas import JobStatus
-from actas.celery_config import celery_config
+from actas.celery_config import GRANT_TASKS, celery_config
 from tests.support import dance, eventually, settings_from
 
 
@@ -153,6 +153,6 @@ def test_the_schedulers_ticks_do_not_bury_the_jobs(client, connect, stack, flowe
     tasks = httpx.get(f"{stack.flower_url}/api/tasks", auth=(name, password.get_secret_value())).json()
     assert {task["name"] for task in tasks.values()} <= {
         "actas.act_as_user",
-        "actas.revoke_grant",
+        *GRANT_TASKS,
         "actas.purge_blacklist",
     }

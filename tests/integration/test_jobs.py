@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from actas import Client, JobRequest, JobStatus
 from actas.cli import looking
 from actas.errors import IdempotencyConflict, InvalidPayload, NotFound
+from actas.stores.effects import Effects
 from actas.vault.room import VaultRoom
 from tests.support import eventually, nothing_is_sent
 
@@ -23,8 +25,8 @@ def soon(seconds: float) -> datetime:
 @pytest.fixture
 def console(client: Client, monkeypatch) -> Callable[..., Any]:
     """`actas jobs`, in this process and on the client's connections."""
-    stores = looking.Stores(client.app, client._room.jobs, client._room.grants)
-    monkeypatch.setattr(looking.Stores, "open", lambda: stores)
+    stores = looking.Stores(client.app, client._room.jobs, client._room.grants, Effects(client._room.database))
+    monkeypatch.setattr(looking.Stores, "open", lambda: nullcontext(stores))
     return lambda *words: CliRunner().invoke(looking.jobs, words, catch_exceptions=False)
 
 
