@@ -1,4 +1,4 @@
-"""What a library wants in clear, and nobody else is to see: error reporters record the local variables of frames."""
+"""What a library wants in clear and nobody else is to see: error reporters record the local variables of each frame."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import logging
 
 from actas.envelope import Purpose
 from actas.errors import ActasError, EnvelopeError, Unavailable
+from actas.ids import new_id
 from worker.room import Room
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,10 @@ def _read(grant_id: str, room: Room) -> str | None:
         grant = room.grants.get(grant_id)
         if grant is None:
             raise EnvelopeError
-        room.keys.read(grant, Purpose.REFRESH)
-        if grant.access_token is not None:
-            room.keys.read(grant, Purpose.ACCESS)
+        with room.audit.use("verification", grant, new_id(), asked_by="import"):
+            room.keys.read(grant, Purpose.REFRESH)
+            if grant.access_token is not None:
+                room.keys.read(grant, Purpose.ACCESS)
     except Unavailable:
         raise
     except ActasError as error:

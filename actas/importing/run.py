@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from actas.clock import Clock
@@ -23,9 +23,6 @@ from actas.vault.room import BATCH, VaultRoom, key_version
 
 #: Documents in one look at the source.
 PAGE = 500
-
-#: Batches in flight: while one waits for MongoDB's journal, another is encrypted.
-LANES = 3
 
 EXAMPLES = 3
 
@@ -131,23 +128,9 @@ class Importer:
             VaultUnavailable, VaultDenied, MongoUnavailable, MongoRefused.
         """
         done: Counter[Standing] = Counter()
-        in_flight: deque[Future[tuple[int, Counter[Standing]]]] = deque()
-
-        def settle() -> None:
-            size, counts = in_flight.popleft().result()
-            done.update(counts)
-            advance(size)
-
-        with ThreadPoolExecutor(LANES) as lanes:
-            try:
-                for batch in _batches(self._to_do(survey), BATCH):
-                    in_flight.append(lanes.submit(self._store, batch))
-                    if len(in_flight) > LANES:
-                        settle()
-                while in_flight:
-                    settle()
-            finally:
-                lanes.shutdown(cancel_futures=True)
+        for batch in _batches(self._to_do(survey), BATCH):
+            done.update(self._store(batch))
+            advance(len(batch))
         return done
 
     def _to_do(self, survey: Survey) -> Iterator[Candidate]:
@@ -159,13 +142,13 @@ class Importer:
                 if isinstance(each, Candidate) and each.account in wanted and wanted[each.account] == each.source_id:
                     yield each
 
-    def _store(self, batch: Sequence[Candidate]) -> tuple[int, Counter[Standing]]:
+    def _store(self, batch: Sequence[Candidate]) -> Counter[Standing]:
         now = self.clock()
         rows = [(each, old) for each, how, old in self.stand(batch) if how in _STORABLE]
-        grants = [self._grant(each, old) for each, old in rows]
+        grants = [self._grant(each, old, now) for each, old in rows]
         keys = [new_data_key() for _ in grants]
         wrapped = self.vault.wrap(self.app, [(grant.id, key) for grant, key in zip(grants, keys, strict=True)])
-        arrivals = []
+        new, changed = [], []
         for (each, old), grant, key, sealed in zip(rows, grants, keys, wrapped, strict=True):
             data_key = DataKey(new_id(), sealed, key_version(sealed), now)
             write = encrypt_tokens(
@@ -182,18 +165,19 @@ class Importer:
             )
             write = replace(write, data_key=data_key, scopes=grant.scopes)
             digest = fingerprint(grant.id, each.refresh_token)
-            arrivals.append((Arrival(grant, write, self.source.name, each.source_id, digest), old))
-        new = [arrival for arrival, old in arrivals if old is None]
-        changed = [(arrival, old) for arrival, old in arrivals if old is not None]
+            arrival = Arrival(grant, write, self.source.name, each.source_id, digest)
+            if old is None:
+                new.append(arrival)
+            else:
+                changed.append((arrival, old))
         counts: Counter[Standing] = Counter()
         if new:
             counts[Standing.NEW] = self.grants.insert(new, now)
         if changed:
             counts[Standing.CHANGED] = self.grants.replace(changed, now)
-        return len(batch), counts
+        return counts
 
-    def _grant(self, each: Candidate, old: Stored | None) -> Grant:
-        now = self.clock()
+    def _grant(self, each: Candidate, old: Stored | None, now: datetime) -> Grant:
         return Grant(
             id=old.id if old else new_id(),
             app=self.app,

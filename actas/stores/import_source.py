@@ -8,6 +8,7 @@ from datetime import UTC
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
+import pymongo
 from bson import Binary, ObjectId
 from bson.binary import UUID_SUBTYPE
 from pydantic import SecretStr
@@ -19,6 +20,9 @@ from actas.importing.mapping import SECRETS, BadImport, SourceDoc, value_at
 from actas.stores.database import translated
 
 TIMEOUT_MS = 30_000
+
+#: How long to look for it before saying that it is not there.
+PATIENCE_SECONDS = 5
 
 # MongoDB error codes (mongo/src/mongo/base/error_codes.yml).
 _UNAUTHORIZED = 13
@@ -52,6 +56,9 @@ class Source:
         Raises:
             BadImport: the address is none, or names no database; or no collection can have this name.
         """
+        if not collection or "$" in collection or "\0" in collection or collection[0] == "." or collection[-1] == ".":
+            raise BadImport("--collection: no collection has such a name")
+        wrong = "the source's address must be mongodb://user:password@host/DATABASE, with the name of the database"
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
                 url.get_secret_value(),
@@ -60,20 +67,19 @@ class Source:
                 datetime_conversion="DATETIME_CLAMP",
                 w="majority",
                 timeoutMS=TIMEOUT_MS,
-                serverSelectionTimeoutMS=5_000,
                 appname="actas import-tokens",
             )
-            database = self._client.get_default_database()
         except (InvalidURI, ConfigurationError, ValueError):
-            raise BadImport(
-                "the source's address must be mongodb://user:password@host/DATABASE, with the name of the database"
-            ) from None
+            raise BadImport(wrong) from None
         except OSError:  # files for TLS are read here and now
             raise BadImport(
                 "the source's address names a file that cannot be read, or is not what it should be"
             ) from None
-        if not collection or "$" in collection or "\0" in collection or collection[0] == "." or collection[-1] == ".":
-            raise BadImport("--collection: no collection has such a name")
+        try:
+            database = self._client.get_default_database()
+        except ConfigurationError:
+            self._client.close()
+            raise BadImport(wrong) from None
         self._database = database
         self._collection = database[collection]
         self._paths = paths
@@ -91,11 +97,12 @@ class Source:
             MongoUnavailable, MongoRefused.
         """
         try:
-            if self._collection.find_one({}, {"_id": 1}) is None:
-                raise BadImport(f"{self.name} is empty or not there{self._others()}")
-            if write:
-                unset = {"$unset": {self._paths["refresh_token"]: ""}}
-                self._collection.update_many({"_id": {"$in": []}}, unset)
+            with pymongo.timeout(PATIENCE_SECONDS):
+                if self._collection.find_one({}, {"_id": 1}) is None:
+                    raise BadImport(f"{self.name} is empty or not there{self._others()}")
+                if write:
+                    unset = {"$unset": {self._paths["refresh_token"]: ""}}
+                    self._collection.update_many({"_id": {"$in": []}}, unset)
         except OperationFailure as error:
             if error.code == _AUTHENTICATION_FAILED:
                 raise BadImport("the source refuses user, password or authSource of its address") from None

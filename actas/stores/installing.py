@@ -49,7 +49,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("provider", "care_at"), {"partialFilterExpression": {"status": "active"}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
-    "effects": (),
+    "effects": ((("grant", "started_at"), {}),),
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
     "connects": ((("expires_at",), {"expireAfterSeconds": 0}),),

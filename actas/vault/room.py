@@ -91,9 +91,7 @@ class VaultRoom:
         Raises:
             VaultUnavailable, VaultDenied.
         """
-        items = [
-            Unshown(plaintext=_b64(key.get_secret_value()), context=_b64(grant.encode())) for grant, key in keys
-        ]
+        items = [Unshown(plaintext=_b64(key.get_secret_value()), context=_b64(grant.encode())) for grant, key in keys]
         return [str(item["ciphertext"]) for item in self._batches("encrypt_data", kek_name(app), items)]
 
     def unwrap(self, app: str, wrapped: Sequence[tuple[str, str]]) -> list[SecretBytes]:

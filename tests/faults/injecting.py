@@ -110,9 +110,7 @@ def _name(point: FaultPoint, argument: str | None) -> str:
 
 def _struck(entry: dict[str, Any]) -> Struck:
     threads = [(argument, point) for argument, point in entry["threads"]]
-    return Struck(
-        entry["pid"], FaultPoint(entry["point"]), entry["what"], entry["argument"], entry["at"], threads
-    )
+    return Struck(entry["pid"], FaultPoint(entry["point"]), entry["what"], entry["argument"], entry["at"], threads)
 
 
 def heal(stack: Stack) -> None:

@@ -35,7 +35,7 @@ from actas.stores.signed_jobs import SignedJobs
 from actas.stores.wrapped_keys import Wrapped, WrappedKeys
 from actas.vault.keys import KeyInfo, VaultKeys
 from actas.vault.room import VaultRoom, kek_name, key_version, signing_key_name
-from tests.support import family, nothing_is_sent, settings_from
+from tests.support import family, made_stale, nothing_is_sent, settings_from
 
 #: A transit ciphertext of the right form, of which nothing is right.
 DAMAGED = "vault:v1:AAAA"
@@ -143,9 +143,10 @@ def test_a_rotation_changes_nothing_for_living_grants_nor_does_the_rewrapping(
             assert console("scheduler", "rewrap").exit_code == 0
             key = stored(documents, grant.id)
             assert (key["key_version"], key_version(key["wrapped"])) == (latest, latest)
-        sandbox.expire_access(user)
+        made_stale(documents, user)
         done = client.wait(client.schedule("x.post", user=user, payload={"text": text}).id)
         assert done.status is JobStatus.SUCCEEDED
+    assert family(sandbox, user)["exchanges"] == 2
     assert posts(user) == ["under the old version", "under the new one"]
     assert worker.unwrap("demo", [(grant.id, stored(documents, grant.id)["wrapped"])]), "in no worker's memory"
     assert family(sandbox, user)["reuse"] == 0

@@ -26,10 +26,15 @@ FATES = ("cancel", "hold", "keep")
 
 
 @pytest.fixture
-def entries(stack: Stack) -> Iterator[Any]:
-    """The collection, with an administrator's powers."""
+def documents(stack: Stack) -> Iterator[Any]:
+    """MongoDB with an administrator's powers."""
     with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
-        yield admin["actas"]["blacklist"]
+        yield admin["actas"]
+
+
+@pytest.fixture
+def entries(documents) -> Any:
+    return documents["blacklist"]
 
 
 @pytest.fixture
@@ -220,6 +225,19 @@ def test_a_job_that_a_worker_holds_is_stopped_before_its_request_and_not_lost(
     assert posts(user) == []
 
 
+def test_an_orphan_is_held_only_after_a_look_into_the_journal(client, connect, stack, user, posts, documents):
+    connect(user)
+    with nothing_is_sent(stack):
+        job = post(client, user)
+        documents["jobs"].update_one({"_id": job.id}, {"$set": {"orphaned": True}})
+        assert client.revoke_user(user, jobs="hold") == UserRevocation(jobs_stopping=1)
+        assert client.job(job.id).status is JobStatus.SCHEDULED
+    eventually(lambda: client.job(job.id).status is JobStatus.PARKED, what="the next worker has looked")
+    there = client.job(job.id)
+    assert (there.held, there.orphaned) == (True, False)
+    assert posts(user) == []
+
+
 def test_a_job_whose_request_is_under_way_ends_as_it_ends(client, connect, sandbox, user, posts):
     connect(user)
     sandbox.misbehave("tweets", "hold_after", account=user, times=1)
@@ -262,6 +280,19 @@ def test_a_job_of_before_that_only_the_watermark_reaches_does_not_run(
     assert client.job(job.id).held is (jobs == "hold")
     assert client.job(job.id).error.code == ("held" if jobs == "hold" else "revoked")
     assert posts(user) == []
+
+
+@pytest.mark.parametrize(("jobs", "write"), [("cancel", "ask_to_stop"), ("hold", "hold")])
+def test_the_watermark_is_there_before_any_job_is_touched(client, user, entries, jobs, write, monkeypatch):
+    """A job that is added, put back or let go in between is found by the next look at it."""
+    store, seen = client._room.jobs, []
+    real = getattr(store, write)
+    monkeypatch.setattr(
+        store, write, lambda *a, **k: seen.append(entries.find_one({"_id": f"user:demo/{user}"})) or real(*a, **k)
+    )
+    client.revoke_user(user, jobs=jobs)
+    assert seen
+    assert None not in seen
 
 
 @pytest.mark.parametrize("jobs", ["cancel", "hold"])
