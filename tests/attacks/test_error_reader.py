@@ -119,7 +119,7 @@ def test_a_request_behind_a_librarys_error_is_found_although_from_none_hides_it(
     form = {"token": PLAIN}
     with pytest.raises(RuntimeError) as caught:
         names["fails"](form, "http://127.0.0.1:9/")
-    assert shown(caught.value, PLAIN, given=form) == {"locals"}  # in httpx' own frames
+    assert shown(caught.value, PLAIN, given=form) == {"attributes"}  # httpx.ConnectError has its request
     assert any(isinstance(one, httpx.HTTPError) for one in chain(caught.value))
 
 
@@ -193,6 +193,7 @@ def test_an_exchange_that_fails_shows_nothing(sandbox, room, grant, misbehave, a
     secrets = [*CANARIES, sandbox.tokens()[0], room.keys.get(grant).get_secret_value()]
     assert shown(error, *secrets) == set()
     failure = room.grants.get(grant.id).failure  # and what of it is kept
+    assert failure is not None
     assert "canary" not in f"{failure}"
 
 
@@ -277,11 +278,11 @@ def test_a_vault_that_fails_shows_nothing(question, reply):
         token = SecretStr("canary-vault-token-0123456789")
         settings = Settings(mongodb_url=SecretStr("mongodb://h"), vault_addr=url, vault_token=token, env="development")
         room = closing.enter_context(contextlib.closing(VaultRoom(settings)))
-        try:
-            QUESTIONS[question](room)
-        except ActasError as error:  # some questions can be answered like that
-            found = shown(error, PLAIN, KEY.get_secret_value(), token.get_secret_value())
-            assert found == set()
+        if (question, reply) == ("public keys", "not there"):
+            assert room.public_keys("actas-app-demo") == {}  # no such key is an answer
+        else:
+            error = failing(lambda: QUESTIONS[question](room))
+            assert shown(error, PLAIN, KEY.get_secret_value(), token.get_secret_value()) == set()
 
 
 def test_credentials_that_vault_does_not_take_are_not_shown(stack):
@@ -300,18 +301,23 @@ def test_a_policy_that_denies_shows_nothing(client):
 # --- MongoDB and Redis ---
 
 
+def looked_up(url: SecretStr) -> None:
+    database = open_database(url)
+    with database.client:
+        Grants(database).get("x")
+
+
 @pytest.mark.parametrize(
     "call",
     [
         lambda _: open_database(SecretStr(f"mongodb://user:{PLAIN}@:x:/")),
         lambda _: open_database(SecretStr(f"mongodb://user:{PLAIN}@h/?tlsCAFile=/no/such/file&tls=true")),
-        lambda _: open_database(SecretStr(f"mongodb://user:{PLAIN}@h/?authMechanism=NONE")),
         lambda _: redis_client(SecretStr(f"redis://user:{PLAIN}@h:x"), seconds=1, connect_seconds=1),
         lambda _: redis_client(SecretStr(f"redis://user:{PLAIN}@h/0?nonsense=1"), seconds=1, connect_seconds=1),
-        lambda at: Grants(open_database(SecretStr(f"mongodb://user:{PLAIN}@{at}/"))).get("x"),
+        lambda at: looked_up(SecretStr(f"mongodb://user:{PLAIN}@{at}/")),
         lambda at: MongoInstaller(SecretStr(f"mongodb://user:{PLAIN}@{at}/")),
     ],
-    ids=["no address", "no certificates", "no mechanism", "no port", "no option", "wrong password", "the installer's"],
+    ids=["no address", "no certificates", "no port", "no option", "wrong password", "the installer's"],
 )
 def test_an_address_with_a_password_is_not_shown(stack, call):
     error = failing(lambda: call(stack.servers.mongod.address))
