@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -32,7 +32,6 @@ from tests.attacks.faces import OURS, chain, shown
 from tests.support import REDIRECT, settings_from
 from tests.unit.peer import Peer, http_reply
 from worker.provider_api import ProviderApi
-from worker.room import Room
 
 #: With everything in it that RFC 6749 allows a token to have.
 REFRESH, ACCESS = (f"{kind}+/=~ <&>'\"%\\{'0Aa9' * 8}" for kind in ("canary-refresh", "canary-access"))
@@ -168,14 +167,6 @@ def test_tokens_that_are_refused_are_not_shown(client, user, tokens):
 
 
 # --- a worker's doors ---
-
-
-@pytest.fixture(scope="module")
-def room(stack) -> Iterator[Room]:
-    """A worker's, in this process."""
-    room = Room.open(settings_from(stack.role_env("worker")))
-    yield room
-    room.close()
 
 
 @pytest.fixture
