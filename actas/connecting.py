@@ -121,8 +121,11 @@ class Connector:
         """Trade the code for tokens and ask whose account it is.
 
         Raises:
-            ConnectError: the provider did not give tokens, or not the kind that work while the user is away.
+            ConnectError: the provider did not give tokens, or not the kind that work while the user is away; or it is
+                not the provider that answered.
         """
+        if (issuer := query.get("iss")) is not None and not _same_place(issuer, provider.authorize_url):
+            raise ConnectError(f"the answer is not from {provider.name}, it says, and its code is not for it")
         verifier = _pkce(query["state"], str(pending["salt"])).verifier
         endpoint = oauth.TokenEndpoint(self.http, provider, client)
         try:
@@ -168,6 +171,18 @@ def _parameters(callback_url: str) -> dict[str, str]:
         # RFC 6749 section 3.1: parameters must not be included more than once.
         raise InvalidRequest("callback_url repeats a parameter")
     return Unshown((name, value) for name, (value,) in values.items())
+
+
+def _same_place(issuer: str, url: str) -> bool:
+    """Whether an answer says that it is from where the browser was sent (RFC 9207 section 2.4).
+
+    By scheme, host and port; the path is each provider's own affair.
+    """
+    try:
+        one, other = urlsplit(issuer), urlsplit(url)
+        return (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
+    except ValueError:
+        return False
 
 
 def _key(state: str) -> str:

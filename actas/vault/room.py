@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import hvac
@@ -32,6 +33,8 @@ TIMEOUT = 5
 
 #: Sign in again after this part of a token's life (Vault's own agent renews at two thirds, too).
 RENEW_AT = 2 / 3
+
+_NOT_VAULT = "what answers for Vault is not Vault"
 
 T = TypeVar("T")
 
@@ -92,7 +95,9 @@ class VaultRoom:
             VaultUnavailable, VaultDenied.
         """
         items = [Unshown(plaintext=_b64(key.get_secret_value()), context=_b64(grant.encode())) for grant, key in keys]
-        return [str(item["ciphertext"]) for item in self._batches("encrypt_data", kek_name(app), items)]
+        results = self._batches("encrypt_data", kek_name(app), items)
+        with _understood():
+            return [str(item["ciphertext"]) for item in results]
 
     def unwrap(self, app: str, wrapped: Sequence[tuple[str, str]]) -> list[SecretBytes]:
         """Unwrap data keys: pairs of (grant id, wrapped key), in order.
@@ -102,10 +107,9 @@ class VaultRoom:
             VaultUnavailable, VaultDenied.
         """
         items = [Unshown(ciphertext=ciphertext, context=_b64(grant.encode())) for grant, ciphertext in wrapped]
-        return [
-            SecretBytes(base64.b64decode(item["plaintext"]))
-            for item in self._batches("decrypt_data", kek_name(app), items)
-        ]
+        results = self._batches("decrypt_data", kek_name(app), items)
+        with _understood():
+            return [SecretBytes(base64.b64decode(item["plaintext"])) for item in results]
 
     def _batches(self, operation: str, key: str, items: list[Unshown]) -> list[Mapping[str, Any]]:
         results: list[Mapping[str, Any]] = []
@@ -119,7 +123,8 @@ class VaultRoom:
                 )
             except _Malformed:
                 raise EnvelopeError("Vault refused a data key: damaged, retired, or bound to another grant") from None
-            results += map(Unshown, reply["data"]["batch_results"])
+            with _understood():
+                results += map(Unshown, reply["data"]["batch_results"])
         # Vault answers some batches with 200 and an error inside an item.
         if len(results) != len(items) or any(item.get("error") for item in results):
             raise EnvelopeError("Vault refused a data key: damaged, retired, or bound to another grant")
@@ -145,7 +150,8 @@ class VaultRoom:
                     mount_point=TRANSIT,
                 )
             )
-            signatures += [item["signature"].rsplit(":", 1)[1] for item in reply["data"]["batch_results"]]
+            with _understood():
+                signatures += [item["signature"].rsplit(":", 1)[1] for item in reply["data"]["batch_results"]]
         return signatures
 
     def public_keys(self, key_name: str) -> dict[int, bytes]:
@@ -158,10 +164,11 @@ class VaultRoom:
             reply = self._ask(lambda client: client.secrets.transit.read_key(key_name, mount_point=TRANSIT))
         except NotFound:
             return {}
-        data = reply["data"]
-        retired = data.get("min_decryption_version", 1)  # Vault's own name for the oldest version still honoured
-        keys = {int(version): base64.b64decode(key["public_key"]) for version, key in data["keys"].items()}
-        return {version: key for version, key in keys.items() if version >= retired}
+        with _understood():
+            data = Unshown(reply["data"])
+            retired = data.get("min_decryption_version", 1)  # Vault's own name for the oldest version still honoured
+            keys = {int(version): base64.b64decode(key["public_key"]) for version, key in data["keys"].items()}
+            return {version: key for version, key in keys.items() if version >= retired}
 
     # --- client credentials ---
 
@@ -188,7 +195,8 @@ class VaultRoom:
             )
         except NotFound:
             raise NotFound(missing) from None
-        data = Unshown(reply["data"]["data"])
+        with _understood():
+            data = Unshown(reply["data"]["data"])
         client_id = data.get("client_id")
         if not isinstance(client_id, str) or not client_id:
             raise NotFound(f"{missing} (client_id is missing there, or is no text)")
@@ -239,11 +247,12 @@ class VaultRoom:
         if not self._sign_ins:
             return False
         try:
-            auth = _translated(self._client.auth.token.renew_self)["auth"]
+            reply = _translated(self._client.auth.token.renew_self)
         except VaultDenied:
             return False
-        if auth["lease_duration"] < self._lease:
-            return False
+        with _understood():
+            if reply["auth"]["lease_duration"] < self._lease:
+                return False
         self._renew_at = self._clock() + self._lease * RENEW_AT
         return True
 
@@ -256,8 +265,9 @@ class VaultRoom:
             reply = _translated(lambda: login(role, secret.get_secret_value(), use_token=False, mount_point=APPROLE))
         except VaultDenied:
             raise _CannotSignIn("the AppRole's role id or secret id is wrong or was withdrawn") from None
-        self._client.token = reply["auth"]["client_token"]
-        self._lease = float(reply["auth"]["lease_duration"])
+        with _understood():
+            self._client.token = reply["auth"]["client_token"]
+            self._lease = float(reply["auth"]["lease_duration"])
         self._renew_at = self._clock() + (self._lease * RENEW_AT or float("inf"))
         self._sign_ins += 1
 
@@ -268,6 +278,15 @@ class _CannotSignIn(VaultDenied):
 
 class _Malformed(VaultDenied):
     """Vault refused what was asked (400): it is damaged, or does not fit the key."""
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Reading a reply: one that has another shape than Vault's is somebody else's."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise VaultUnavailable(_NOT_VAULT) from None
 
 
 def _translated(call: Callable[[], T]) -> T:
@@ -285,7 +304,8 @@ def _translated(call: Callable[[], T]) -> T:
         raise VaultUnavailable(f"Vault is unreachable, sealed or in trouble ({type(error).__name__})") from None
     # Whatever is asked for here is in one of the two. Else it is a proxy's page, or another service.
     if not isinstance(reply, dict) or not (isinstance(reply.get("data"), dict) or isinstance(reply.get("auth"), dict)):
-        raise VaultUnavailable("what answers for Vault is not Vault")
+        del reply  # it is not to be seen in this frame
+        raise VaultUnavailable(_NOT_VAULT)
     return cast("T", Unshown(reply))  # it may hold a data key, a client secret, our own token
 
 

@@ -21,6 +21,7 @@ from actas.sandbox.remote import SandboxControl
 from actas.vault.room import VaultRoom
 from tests.attacks.tampering import connect_user
 from tests.support import settings_from
+from worker.room import Room
 
 Publish = Callable[..., None]
 
@@ -89,5 +90,13 @@ def mallory(add_app: Callable[[str], dict[str, str]]) -> Iterator[Client]:
 def worker_vault(stack: Stack) -> Iterator[VaultRoom]:
     """Vault with a worker's rights: for looking at what an attacker must not get, and never for the attacker."""
     room = VaultRoom(settings_from(stack.role_env("worker")))
+    yield room
+    room.close()
+
+
+@pytest.fixture(scope="module")
+def room(stack: Stack) -> Iterator[Room]:
+    """A worker's, in this process: for doing what a worker does, step by step, and never for the attacker."""
+    room = Room.open(settings_from(stack.role_env("worker")))
     yield room
     room.close()

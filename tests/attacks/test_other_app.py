@@ -7,13 +7,11 @@ other's grant. It can end grants and stop jobs (docs/security.md); it must act a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from pymongo import MongoClient
 
 from actas.clock import utc_now
 from actas.envelope import Purpose, encrypt, new_data_key
@@ -23,10 +21,9 @@ from tests.attacks.tampering import claims_of, insert_job, refused, token
 
 
 @pytest.fixture(scope="module")
-def their_documents(mallory) -> Iterator[Any]:
+def their_documents(mallory) -> Any:
     """MongoDB as mallory's own user: what is done here an app can do."""
-    with MongoClient(mallory._settings.mongodb_url.get_secret_value()) as connection:
-        yield connection.get_default_database()
+    return mallory._room.database
 
 
 def signed_by(mallory: Any, claims: Any, *, kid: str) -> str:

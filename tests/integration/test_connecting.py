@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from actas import Client, GrantStatus, JobStatus
-from actas.errors import ActasError, AmbiguousAccount, ConnectError, InvalidRequest, InvalidState, NoGrant
+from actas import GrantStatus, JobStatus
+from actas.errors import ActasError, AmbiguousAccount, ConnectError, InvalidRequest, NoGrant
 from tests.support import REDIRECT, dance, eventually, family
 
 
@@ -29,47 +29,6 @@ def test_the_authorization_url_carries_pkce_and_an_unguessable_state(client, use
     assert query["code_challenge_method"] == ["S256"]
     assert len(query["state"][0]) >= 43
     assert begin(client, user).url != begin(client, user).url
-
-
-def test_a_callback_works_once(client, sandbox, user):
-    callback = sandbox.authorize(begin(client, user).url, user)
-    client.finish_connect(callback, user=user)
-    with pytest.raises(InvalidState):
-        client.finish_connect(callback, user=user)
-
-
-def test_another_users_callback_is_refused_and_does_not_spoil_the_rightful_one(client, sandbox, user):
-    callback = sandbox.authorize(begin(client, user).url, user)
-    with pytest.raises(InvalidState):
-        client.finish_connect(callback, user=f"{user}-mallory")
-    assert client.finish_connect(callback, user=user).user == user
-
-
-def test_another_apps_callback_is_refused(client, sandbox, user, app_settings):
-    callback = sandbox.authorize(begin(client, user).url, user)
-    with Client(app_settings.model_copy(update={"app": "other"})) as other, pytest.raises(InvalidState):
-        other.finish_connect(callback, user=user)
-
-
-def test_a_callback_after_ten_minutes_is_refused(client, sandbox, user, app_settings):
-    callback = sandbox.authorize(begin(client, user).url, user)
-    later = datetime.now(UTC) + timedelta(minutes=10, seconds=1)
-    with Client(app_settings, clock=lambda: later) as late, pytest.raises(InvalidState):
-        late.finish_connect(callback, user=user)
-
-
-def test_a_made_up_state_is_refused(client, user):
-    with pytest.raises(InvalidState):
-        client.finish_connect(f"{REDIRECT}?code=c&state=made-up", user=user)
-
-
-def test_a_code_stolen_from_another_connection_fails_for_want_of_its_verifier(client, sandbox, user):
-    mine, stolen = begin(client, user), begin(client, f"{user}-victim")
-    code = parse_qs(urlsplit(sandbox.authorize(stolen.url, f"{user}-victim")).query)["code"][0]
-    state = parse_qs(urlsplit(mine.url).query)["state"][0]
-    with pytest.raises(ConnectError, match="gave no tokens"):
-        client.finish_connect(f"{REDIRECT}?code={code}&state={state}", user=user)
-    assert client.grants(user=user) == []
 
 
 def test_a_user_who_says_no_is_told_apart(client, sandbox, user):

@@ -60,6 +60,8 @@ def base64_of(data: bytes, before: int, after: int) -> bytes:
         ("raw", str.encode),
         ("hex", lambda secret: secret.encode().hex().encode()),
         ("hex", lambda secret: secret.encode().hex().upper().encode()),
+        ("UTF-16", lambda secret: secret.encode("utf-16-le")),
+        ("UTF-16", lambda secret: secret.encode("utf-16-be")),
     ],
 )
 def test_the_search_finds_a_secret_in_each_form(secret, form, write):
@@ -81,6 +83,14 @@ def test_the_search_finds_a_secret_inside_base64_wherever_it_begins_and_ends(url
         if urlsafe:
             encoded = encoded.translate(bytes.maketrans(b"+/", b"-_"))
         assert search([secret], [("message", encoded)]) == [Finding(0, "base64", "message")], (secret, before, after)
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 14, 15, 16, 54])
+def test_the_search_finds_a_secret_of_any_length_wherever_it_stands(length):
+    secret = TOKEN[:length]
+    for before, after in itertools.product(range(17), range(9)):
+        data = b"~" * before + secret.encode() + b"~" * after
+        assert search([AWKWARD, secret], [("there", data)]) == [Finding(1, "raw", "there")], (before, after)
 
 
 def test_the_search_does_not_find_what_only_resembles_the_secret():
