@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from actas.actions import Actions
 from actas.clock import Clock, utc_now
@@ -276,7 +276,12 @@ class Client:
     # --- logging out everywhere ---
 
     def revoke_user(
-        self, user: str, *, keep: str | None = None, jobs: str = "cancel", reason: str = "revoked"
+        self,
+        user: str,
+        *,
+        keep: str | None = None,
+        jobs: Literal["cancel", "hold", "keep"] = "cancel",
+        reason: str = "revoked",
     ) -> UserRevocation:
         """Log a user out everywhere: ``blacklist.refuses`` every JWT issued to this ``sub`` up to now.
 

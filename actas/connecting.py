@@ -27,6 +27,7 @@ from actas.http import Http, NoReply, NotSent
 from actas.providers import Provider
 from actas.settings import ClientCredentials
 from actas.stores.connects import Connects
+from actas.unshown import Unshown
 
 #: How long a user may take at the provider.
 PENDING = timedelta(minutes=10)
@@ -122,11 +123,11 @@ class Connector:
         Raises:
             ConnectError: the provider did not give tokens, or not the kind that work while the user is away.
         """
-        verifier = _pkce(query["state"], str(pending["salt"])).verifier.get_secret_value()
+        verifier = _pkce(query["state"], str(pending["salt"])).verifier
         endpoint = oauth.TokenEndpoint(self.http, provider, client)
         try:
             tokens = endpoint.exchange_code(
-                code=query["code"],
+                code=SecretStr(query["code"]),
                 verifier=verifier,
                 redirect_uri=str(pending["redirect_uri"]),
                 seconds=SECONDS,
@@ -145,7 +146,7 @@ class Connector:
         return Connected(provider.name, account, client.client_id, scopes, tokens)
 
     def _account(self, provider: Provider, tokens: oauth.Tokens) -> str:
-        headers = {"Authorization": f"Bearer {tokens.access_token.get_secret_value()}"}
+        headers = {"Authorization": SecretStr(f"Bearer {tokens.access_token.get_secret_value()}")}
         reply = self.http.send("GET", provider.api_url + provider.account_path, headers=headers, seconds=SECONDS)
         found = reply.json()
         for name in provider.account_id:
@@ -160,13 +161,13 @@ def _parameters(callback_url: str) -> dict[str, str]:
         raise InvalidRequest("callback_url must be a string: the whole URL the browser came back with")
     try:
         callback_url.encode()  # half of a surrogate pair has no UTF-8, and so no digest either
-        values = parse_qs(urlsplit(callback_url).query, keep_blank_values=True)
+        values = Unshown(parse_qs(urlsplit(callback_url).query, keep_blank_values=True))
     except ValueError:
         raise InvalidRequest("callback_url is no URL: pass the whole URL the browser came back with") from None
     if any(len(repeated) > 1 for repeated in values.values()):
         # RFC 6749 section 3.1: parameters must not be included more than once.
         raise InvalidRequest("callback_url repeats a parameter")
-    return {name: value for name, (value,) in values.items()}
+    return Unshown((name, value) for name, (value,) in values.items())
 
 
 def _key(state: str) -> str:

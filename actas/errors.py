@@ -18,6 +18,18 @@ class ActasError(Exception):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
 
+    @property
+    def __context__(self) -> BaseException | None:
+        """None after ``raise ... from None``, which only asks not to show it, and some error reporters show it anyway.
+
+        It is a library's own error, with the request in its attributes and the token in its frames.
+        """
+        return None if self.__suppress_context__ else super().__context__
+
+    @__context__.setter
+    def __context__(self, context: BaseException | None) -> None:
+        BaseException.__dict__["__context__"].__set__(self, context)
+
 
 class SettingsError(ActasError):
     """A setting is missing, unknown or malformed."""

@@ -12,6 +12,7 @@ from actas.connecting import Connected
 from actas.envelope import Purpose, encrypt, new_data_key
 from actas.errors import ConnectError
 from actas.ids import new_id
+from actas.importing.mapping import placeholder
 from actas.providers import Providers
 from actas.records import AccessToken, DataKey, Grant, GrantStatus
 from actas.refresh_life import RefreshLife, refresh_life
@@ -84,7 +85,7 @@ class GrantWriter:
             )
         for _ in range(TRIES):
             now = self.clock()
-            there = next(iter(self.grants.find(app=self.app, provider=done.provider, account=done.account)), None)
+            there = self._find(done.provider, done.account) or self._imported(user, done.provider)
             if there is None:
                 old = Grant(
                     id=new_id(),
@@ -100,7 +101,7 @@ class GrantWriter:
                     updated_at=now,
                 )
             elif there.user == user or there.status is GrantStatus.REVOKED:
-                old = replace(there, user=user, client_id=done.client_id, scopes=done.scopes)
+                old = replace(there, user=user, account=done.account, client_id=done.client_id, scopes=done.scopes)
             else:
                 raise ConnectError("another user of this app has connected this account, and must disconnect it first")
             key, data_key = wrapped_key(self.vault, self.app, old.id, now)
@@ -128,3 +129,11 @@ class GrantWriter:
             said_seconds=done.tokens.refresh_expires_in,
             previous_absolute_at=None,
         )
+
+    def _find(self, provider: str, account: str) -> Grant | None:
+        return next(iter(self.grants.find(app=self.app, provider=provider, account=account)), None)
+
+    def _imported(self, user: str, provider: str) -> Grant | None:
+        """The user's grant that was imported without its account, which a connection tells."""
+        found = self._find(provider, placeholder(user))
+        return found if found is not None and found.user == user else None

@@ -18,8 +18,10 @@ from typing import Any
 
 import httpcore
 import httpx
+from pydantic import SecretStr
 
 from actas.errors import ActasError
+from actas.unshown import Fields, Unshown, in_clear
 
 MAX_REPLY_BYTES = 1_000_000
 
@@ -43,9 +45,9 @@ class Reply:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON; None when it is not JSON, because an error page is no reason to fall over."""
+        """The body as JSON, its objects unshown; None when it is not JSON: an error page is no reason to fall over."""
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, object_hook=Unshown)
         except (ValueError, RecursionError):
             return None
 
@@ -75,10 +77,10 @@ class Http:
         url: str,
         *,
         seconds: float,
-        headers: Mapping[str, str] | None = None,
+        headers: Fields | None = None,
         json_body: Any = None,
-        form: Mapping[str, str] | None = None,
-        basic_auth: tuple[str, str] | None = None,
+        form: Fields | None = None,
+        basic_auth: tuple[str, SecretStr] | None = None,
     ) -> Reply:
         """Send one request and read its whole reply within ``seconds``.
 
@@ -91,17 +93,21 @@ class Http:
             request = self._client.build_request(
                 method,
                 url,
-                headers=dict(headers or {}),
+                headers=in_clear(headers),
                 json=json_body,
-                data=dict(form) if form is not None else None,
+                data=in_clear(form) if form is not None else None,
                 timeout=httpx.Timeout(seconds, connect=min(seconds, 5), pool=min(seconds, 5)),
             )
         except (httpx.InvalidURL, UnicodeError, ValueError, TypeError):
             raise NotSent("the request could not be written") from None
         try:
-            response = self._client.send(request, auth=basic_auth, stream=True)
+            auth = httpx.BasicAuth(basic_auth[0], basic_auth[1].get_secret_value()) if basic_auth else None
+            response = self._client.send(request, auth=auth, stream=True)
             try:
-                return Reply(response.status_code, response.headers, _bounded(response.iter_bytes()))
+                body = _bounded(response.iter_bytes())
+                if body is None:
+                    raise NoReply("the reply was too large")
+                return Reply(response.status_code, response.headers, body)
             finally:
                 response.close()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
@@ -113,12 +119,12 @@ class Http:
             raise NoReply from None
 
 
-def _bounded(chunks: Iterable[bytes]) -> bytes:
+def _bounded(chunks: Iterable[bytes]) -> bytes | None:
     body = bytearray()
     for chunk in chunks:
         body += chunk
         if len(body) > MAX_REPLY_BYTES:
-            raise NoReply("the reply was too large")
+            return None
     return bytes(body)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from actas.errors import ClientRefused, GrantDead, ProviderBusy, ProviderUnavail
 from actas.http import Http, Reply
 from actas.providers import Provider
 from actas.settings import ClientCredentials
+from actas.unshown import Unshown
 
 #: Our own code for a reply that is no error and cannot be understood.
 MALFORMED = "malformed"
@@ -82,13 +84,15 @@ class TokenEndpoint:
     provider: Provider
     client: ClientCredentials
 
-    def exchange_code(self, *, code: str, verifier: str, redirect_uri: str, seconds: float, now: datetime) -> Tokens:
+    def exchange_code(
+        self, *, code: SecretStr, verifier: SecretStr, redirect_uri: str, seconds: float, now: datetime
+    ) -> Tokens:
         """Trade an authorization code for tokens (RFC 6749 section 4.1.3).
 
         Raises:
             NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead, TokenEndpointError.
         """
-        form = {
+        form: dict[str, str | SecretStr] = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
@@ -102,7 +106,7 @@ class TokenEndpoint:
         Raises:
             NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead, TokenEndpointError.
         """
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.get_secret_value()}
+        form: dict[str, str | SecretStr] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
 
     def revoke(self, token: SecretStr, *, hint: str, seconds: float) -> None:
@@ -113,21 +117,21 @@ class TokenEndpoint:
         """
         if self.provider.revoke_url is None:
             return
-        form = {"token": token.get_secret_value(), "token_type_hint": hint}
+        form: dict[str, str | SecretStr] = {"token": token, "token_type_hint": hint}
         reply = self._post(self.provider.revoke_url, form, seconds)
         if reply.status >= 300:
             raise _refusal(self.provider, reply)
 
-    def _post(self, url: str, form: dict[str, str], seconds: float) -> Reply:
+    def _post(self, url: str, form: dict[str, str | SecretStr], seconds: float) -> Reply:
         secret = self.client.client_secret
         basic = None
         if self.provider.client_auth == "basic" and secret is not None:
             # RFC 6749 section 2.3.1: form-encode both parts before they go into the header.
-            basic = (quote_plus(self.client.client_id), quote_plus(secret.get_secret_value()))
+            basic = (quote_plus(self.client.client_id), SecretStr(quote_plus(secret.get_secret_value())))
         else:
             form |= {"client_id": self.client.client_id}
             if self.provider.client_auth == "post" and secret is not None:
-                form |= {"client_secret": secret.get_secret_value()}
+                form |= {"client_secret": secret}
         headers = {"Accept": "application/json"}
         return self.http.send("POST", url, form=form, basic_auth=basic, headers=headers, seconds=seconds)
 
@@ -158,27 +162,29 @@ def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_s
     Raises:
         TokenEndpointError: a field has an impossible value; the message names it and does not show it.
     """
-    access, refresh, scope = body.get("access_token"), body.get("refresh_token"), body.get("scope")
-    for name, value in (("access_token", access), ("refresh_token", refresh or None), ("scope", scope)):
-        if value is not None and not isinstance(value, str):
+    body = Unshown(body)  # and no token a local variable: error reporters record those
+    for name in ("access_token", "refresh_token", "scope"):
+        if not isinstance(body.get(name) or "", str):
             raise TokenEndpointError(f"{name} is not a string", provider_code=MALFORMED)
-    # RFC 6749 appendix A.12 and A.17: printable ASCII. Anything else would break where it is used, much later.
-    for name, value in (("access_token", access), ("refresh_token", refresh)):
-        if value and not all(" " <= character <= "~" for character in str(value)):
+    for name in ("access_token", "refresh_token"):
+        if not _PRINTABLE.fullmatch(body.get(name) or ""):
             raise TokenEndpointError(f"{name} has impossible characters", provider_code=MALFORMED)
-    if not access:
+    if not body.get("access_token"):
         raise TokenEndpointError("access_token is missing", provider_code=MALFORMED)
     lifetime = _lifetime(body.get("expires_in"), default_expires_seconds)
     if lifetime is None:
         raise TokenEndpointError("expires_in is not a number of seconds", provider_code=MALFORMED)
     return Tokens(
-        access_token=SecretStr(str(access)),
+        access_token=SecretStr(body["access_token"]),
         access_expires_at=to_milliseconds(now + timedelta(seconds=lifetime)),
-        refresh_token=SecretStr(str(refresh)) if refresh else None,
-        scopes=frozenset(str(scope).split()) if scope else None,
+        refresh_token=SecretStr(body["refresh_token"]) if body.get("refresh_token") else None,
+        scopes=frozenset(body["scope"].split()) if body.get("scope") else None,
         refresh_expires_in=_refresh_lifetime(body),
     )
 
+
+#: RFC 6749 appendix A.12 and A.17. Anything else would break where it is used, much later.
+_PRINTABLE = re.compile("[ -~]*")
 
 #: No access token lives longer than this, whatever is said.
 YEAR_SECONDS = 365 * 86400
@@ -236,5 +242,8 @@ def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderU
 
 
 def _short(error: str) -> str:
-    """A provider's error code as we may show it: the characters of RFC 6749 section 5.2's codes, and not many."""
-    return "".join(c for c in error if c.isalnum() or c in "_-.")[:64] or "unreadable"
+    """A provider's error code as we may show it: words, as all known ones are. What else is there may be a token."""
+    return error if _CODE.fullmatch(error) else "unreadable"
+
+
+_CODE = re.compile("[A-Za-z]{1,24}([_.-][A-Za-z]{1,24}){0,7}")

@@ -56,6 +56,8 @@ def refresh_life(
         said_seconds: ``Tokens.refresh_expires_in``.
         previous_absolute_at: ``absolute_at`` of the time before; None for a new authorization.
     """
+    if said_seconds is not None and _is_idle_time(profile, said_seconds):
+        said_seconds = None
     if said_seconds is not None:
         absolute_at = _after(now, said_seconds)
     elif renewed:
@@ -81,6 +83,11 @@ def _stands_still(said_seconds: float | None, absolute_at: datetime | None, prev
         and previous is not None
         and absolute_at - previous <= WAVERING
     )
+
+
+def _is_idle_time(profile: RefreshProfile, said_seconds: float) -> bool:
+    """Whether what is said is only the idle time, begun anew (Keycloak's way): of another end it says nothing."""
+    return profile.idle_seconds is not None and abs(said_seconds - profile.idle_seconds) <= WAVERING.total_seconds()
 
 
 def _care_at(grant_id: str, now: datetime, expires_at: datetime) -> datetime | None:

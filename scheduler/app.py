@@ -44,9 +44,11 @@ app.conf.beat_schedule = {
     "dispatch": every(1, "actas.dispatch"),
     "rescue": every(5, "actas.rescue"),
     "revoke": every(1, "actas.revoke"),
+    "verify": every(2, "actas.verify"),
     "resume": every(30, "actas.resume"),
     "purge-blacklist": every(60, "actas.purge_blacklist"),
     "drill": every(2, "actas.drill"),
     "rewrap": every(60, "actas.rewrap"),
     "renew-keys": every(60, "actas.renew_keys"),
+    "rotate": every(30, "actas.rotate"),
 }

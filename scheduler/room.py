@@ -11,10 +11,12 @@ from actas.records import Job
 from actas.settings import Settings
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
+from actas.stores.care import Care
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.renewals import Renewals
+from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import WrappedKeys
 from actas.vault.keys import VaultKeys
 
@@ -41,6 +43,8 @@ class Room:
     wrapped_keys: WrappedKeys
     renewals: Renewals
     drills: Drills
+    verifications: Verifications
+    care: Care
     vault: VaultKeys
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
@@ -64,6 +68,8 @@ class Room:
             wrapped_keys=WrappedKeys(documents),
             renewals=Renewals(documents),
             drills=Drills(documents),
+            verifications=Verifications(documents),
+            care=Care(documents),
             vault=VaultKeys(settings),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
         )

@@ -23,6 +23,8 @@ from scheduler.resume import resume
 from scheduler.revoke import revoke
 from scheduler.rewrap import rewrap
 from scheduler.room import Queue, Room
+from scheduler.rotate import rotate
+from scheduler.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,16 @@ def rewrap_task() -> Counts:
 @app.task(name="actas.renew_keys", send_events=False)
 def renew_keys_task() -> Counts:
     return tick(renew_keys)
+
+
+@app.task(name="actas.verify", send_events=False)
+def verify_task() -> Counts:
+    return tick(verify)
+
+
+@app.task(name="actas.rotate", send_events=False)
+def rotate_task() -> Counts:
+    return tick(rotate)
 
 
 @app.task(name="actas.purge_blacklist")

@@ -19,7 +19,7 @@ from actas.errors import (
 from actas.fault_points import FaultPoint, reached
 from actas.ids import new_id
 from actas.oauth import TokenEndpoint
-from actas.records import EffectState, Grant, GrantStatus
+from actas.records import Grant, GrantStatus
 from worker.errors import NeedsUser, Stopped
 from worker.gates import client_gate
 from worker.room import Room
@@ -106,20 +106,15 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     # Right before the request, because it may take along what somebody who connects again is just being given.
     if not room.grants.still_revoking(grant):
         return None
-    row = f"revocation:{owner}"
-    audit = {"kind": "revocation", "app": grant.app, "user": grant.user, "grant": grant.id}
-    room.effects.begin(row, owner=room.name, now=room.clock(), generation=grant.generation, **audit)
-    said, state = "revoked", EffectState.DONE
+    endpoint = TokenEndpoint(room.http, room.providers[grant.provider], client)
     try:
-        endpoint = TokenEndpoint(room.http, room.providers[grant.provider], client)
-        endpoint.revoke(token, hint="refresh_token", seconds=room.settings.exchange_budget_seconds / 2)
-    except ActasError as error:
-        said, state = error.code, EffectState.REFUSED
-        if isinstance(error, ClientRefused) or not isinstance(error, TokenEndpointError):
-            raise
-    finally:
-        room.effects.finish(row, state, owner=room.name, now=room.clock(), code=said)
-    return said
+        with room.audit.use("revocation", grant, owner, asked_by="disconnection"):
+            endpoint.revoke(token, hint="refresh_token", seconds=room.settings.exchange_budget_seconds / 2)
+    except ClientRefused:
+        raise
+    except TokenEndpointError as error:
+        return error.code
+    return "revoked"
 
 
 def _rescued(grant: Grant, room: Room) -> bool:

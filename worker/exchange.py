@@ -22,7 +22,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from actas.clock import Clock
 from actas.envelope import Purpose
 from actas.errors import (
-    ActasError,
     GrantDead,
     MongoRefused,
     MongoUnavailable,
@@ -36,12 +35,12 @@ from actas.http import Http, NoReply, NotSent
 from actas.ids import new_id
 from actas.oauth import MALFORMED, TokenEndpoint, Tokens
 from actas.providers import Providers
-from actas.records import LOST_ROTATION, DataKey, EffectState, Grant, GrantStatus
+from actas.records import LOST_ROTATION, DataKey, Grant, GrantStatus
 from actas.refresh_life import refresh_life
 from actas.settings import LEASE_MARGIN_SECONDS, Settings
-from actas.stores.effects import Effects
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom
+from worker.audit import Audit, error_code
 from worker.errors import NeedsUser, Stopped, TokenPending
 from worker.keys import DataKeys
 from worker.rescue_slots import Answer, RescueSlots, SlotsUnavailable
@@ -87,7 +86,7 @@ class Held:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     grants: Grants
-    effects: Effects
+    audit: Audit
     slots: RescueSlots
     keys: DataKeys
     vault: VaultRoom
@@ -95,8 +94,6 @@ class Exchange:
     providers: Providers
     settings: Settings
     clock: Clock
-    #: Who we are, for the journal.
-    name: str
     sleep: Callable[[float], None] = time.sleep
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _in_flight: dict[str, Future[Access]] = field(default_factory=dict)
@@ -182,7 +179,7 @@ class Exchange:
             yield held
         except (NotSent, NoReply, ProviderUnavailable, TokenEndpointError) as error:
             held.unanswered |= perhaps_rotated(error)
-            failure = failure_code(error)
+            failure = error_code(error)
             raise
         finally:
             if not held.over:
@@ -217,7 +214,7 @@ class Exchange:
         refresh_token, key = self.keys.read(leased, Purpose.REFRESH), self.keys.get(leased)
         fresh = wrapped_key(self.vault, leased.app, leased.id, self.clock()) if new_key else (key, None)
         exchange_id = new_id()
-        with self._journaled(held, exchange_id):
+        with self.audit.use("exchange", leased, exchange_id, asked_by=held.asked_by, unknown=perhaps_rotated):
             reached(FaultPoint.EXCHANGE_JOURNALED)
             tokens = self._ask(endpoint, held, refresh_token)
             answer = Answer(tokens, exchange_id, self.clock())
@@ -252,37 +249,6 @@ class Exchange:
             self.grants.release_exchange_lease(
                 held.grant.id, owner=held.owner, now=self.clock(), failure=failure, unanswered=held.unanswered
             )
-
-    @contextlib.contextmanager
-    def _journaled(self, held: Held, exchange_id: str) -> Iterator[None]:
-        """The exchange stands in the audit from before its request; without an end, nobody knows how it went."""
-        grant = held.grant
-        row = f"exchange:{exchange_id}"
-        self.effects.begin(
-            row,
-            owner=self.name,
-            now=self.clock(),
-            kind="exchange",
-            app=grant.app,
-            user=grant.user,
-            grant=grant.id,
-            asked_by=held.asked_by,
-            generation=grant.generation,
-            key_version=grant.data_key.key_version if grant.data_key else None,
-        )
-        try:
-            yield
-        except Exception as error:
-            self._finish(row, outcome_of(error), code=failure_code(error))
-            raise
-        self._finish(row, EffectState.DONE)
-
-    def _finish(self, row: str, state: EffectState, **outcome: str) -> None:
-        # The truth stands in the grant; whoever waited for MongoDB there need not wait for the audit as well.
-        try:
-            self.effects.finish(row, state, owner=self.name, now=self.clock(), **outcome)
-        except (MongoUnavailable, MongoRefused) as error:
-            log.warning("exchange.journal row=%s state=%s code=%s", row, state, error.code)
 
     def _ask(self, endpoint: TokenEndpoint, held: Held, refresh_token: SecretStr) -> Tokens:
         """Send the refresh token, under what is left of the lease."""
@@ -374,21 +340,6 @@ def perhaps_rotated(error: Exception) -> bool:
         case TokenEndpointError():
             return error.provider_code == MALFORMED
     return isinstance(error, NoReply | ProviderUnavailable)
-
-
-def failure_code(error: Exception) -> str:
-    """What to remember of an error: the provider's own code where it gave one. Pure."""
-    match error:
-        case TokenEndpointError():
-            return error.provider_code
-        case ActasError():
-            return error.code
-    return type(error).__name__
-
-
-def outcome_of(error: Exception) -> EffectState:
-    """What an exchange that ended in an error came to, for the audit. Pure."""
-    return EffectState.UNKNOWN if perhaps_rotated(error) else EffectState.REFUSED
 
 
 def data_key_of(grant: Grant) -> DataKey:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import redis
 from pydantic import SecretStr
@@ -19,6 +19,8 @@ from worker.errors import AtGate
 log = logging.getLogger(__name__)
 
 PREFIX = "actas:gate:"
+
+NEVER_CLOSED = datetime.min.replace(tzinfo=UTC)
 
 
 def grant_gate(grant: str, action: str) -> str:
@@ -60,11 +62,20 @@ class Gates:
         """
         try:
             found = self._redis.mget([PREFIX + gate for gate in gates])
-        except redis.RedisError as error:
+        except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
             log.warning("gate.check redis=%s", type(error).__name__)
             return
-        closed = {gate: from_numeric_date(float(until)) for gate, until in zip(gates, found, strict=True) if until}
+        closed = {gate: _read(str(until)) for gate, until in zip(gates, found, strict=True) if until}
         if closed:
             gate, until = max(closed.items(), key=lambda item: item[1])
             if until > self._clock():
                 raise AtGate(until, gate=gate.partition(":")[0])
+
+
+def _read(until: str) -> datetime:
+    """Whoever writes to Redis can delay jobs, but what is no time must not end them: such a gate is open."""
+    try:
+        return from_numeric_date(float(until))
+    except (ValueError, OverflowError, OSError):
+        log.warning("gate.unreadable")
+        return NEVER_CLOSED

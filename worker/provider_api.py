@@ -36,7 +36,8 @@ class ProviderApi:
         """
         if not path.startswith("/") or path.startswith("//"):
             raise Refused("an action must name a path on the provider's API", refusal="foreign_address")
-        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}", "Accept": "application/json"}
+        bearer = SecretStr(f"Bearer {self.token.get_secret_value()}")
+        headers: dict[str, str | SecretStr] = {"Authorization": bearer, "Accept": "application/json"}
         url = self.provider.api_url.rstrip("/") + path
         reply = self.http.send(method, url, json_body=json, headers=headers, seconds=self.seconds)
         if 200 <= reply.status < 300:

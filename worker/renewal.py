@@ -13,6 +13,7 @@ from actas.granting import encrypt_tokens, wrapped_key
 from actas.ids import new_id
 from actas.records import Grant, GrantStatus
 from actas.refresh_life import RefreshLife
+from actas.stores.grants import TokenWrite
 from worker.errors import NeedsUser, Stopped, TokenPending
 from worker.exchange import Held
 from worker.gates import client_gate
@@ -67,9 +68,18 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
 
 def reencrypt(held: Held, room: Room) -> bool:
     """The same tokens under a new key, as a generation of their own; False if somebody connected meanwhile."""
-    grant, now = held.grant, room.clock()
+    grant = held.grant
     if room.exchange.rescue(grant):
         return False  # it has other tokens now
+    with room.audit.use("renewal", grant, held.owner, asked_by=held.asked_by):
+        write = under_new_key(grant, room)
+        held.over = room.grants.swap_data_key(grant, write, room.clock(), owner=held.owner)
+    reached(FaultPoint.RENEWAL_STORED)
+    return held.over
+
+
+def under_new_key(grant: Grant, room: Room) -> TokenWrite:
+    now = room.clock()
     key, data_key = wrapped_key(room.vault, grant.app, grant.id, now)
     reached(FaultPoint.RENEWAL_WRAPPED)
     write = encrypt_tokens(
@@ -81,6 +91,4 @@ def reencrypt(held: Held, room: Room) -> bool:
         life=RefreshLife(grant.refresh_absolute_at, grant.refresh_expires_at, grant.care_at),
         exchange_id=new_id(),
     )
-    held.over = room.grants.swap_data_key(grant, replace(write, data_key=data_key), now, owner=held.owner)
-    reached(FaultPoint.RENEWAL_STORED)
-    return held.over
+    return replace(write, data_key=data_key)

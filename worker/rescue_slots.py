@@ -80,6 +80,9 @@ class RescueSlots:
             kept = self._redis.get(_name(grant))
         except redis.RedisError:
             raise SlotsUnavailable from None
+        except UnicodeDecodeError:
+            log.warning("rescue.unreadable grant=%s code=no_text", grant.id)
+            return None
         if kept is None:
             return None
         context = grant.context(Purpose.RESCUE, generation=grant.generation, data_key_id=_key_id(grant))
@@ -146,7 +149,7 @@ def _envelope(kept: str) -> Envelope:
         match json.loads(kept):
             case {"v": int(v), "nonce": str(nonce), "ciphertext": str(ciphertext)}:
                 return Envelope(v, base64.b64decode(nonce), base64.b64decode(ciphertext))
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise EnvelopeError("a rescue slot is not an envelope")
 

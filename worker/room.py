@@ -20,7 +20,9 @@ from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
+from worker.audit import Audit
 from worker.exchange import Exchange
 from worker.gates import Gates
 from worker.keys import DataKeys
@@ -34,7 +36,9 @@ class Room:
     jobs: Jobs
     grants: Grants
     effects: Effects
+    audit: Audit
     drills: Drills
+    verifications: Verifications
     vault: VaultRoom
     key_versions: KeyVersions
     keys: DataKeys
@@ -65,6 +69,7 @@ class Room:
         vault.check()
         name = f"{socket.gethostname()}:{os.getpid()}"
         grants, effects, slots = Grants(documents), Effects(documents), RescueSlots(settings.redis_url)
+        audit = Audit(effects, clock, name)
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
         http = Http()
         providers = Providers.load(settings.providers_file)
@@ -74,7 +79,9 @@ class Room:
             jobs=Jobs(documents),
             grants=grants,
             effects=effects,
+            audit=audit,
             drills=Drills(documents),
+            verifications=Verifications(documents),
             vault=vault,
             key_versions=KeyVersions(vault),
             keys=keys,
@@ -83,7 +90,7 @@ class Room:
             slots=slots,
             exchange=Exchange(
                 grants=grants,
-                effects=effects,
+                audit=audit,
                 slots=slots,
                 keys=keys,
                 vault=vault,
@@ -91,7 +98,6 @@ class Room:
                 providers=providers,
                 settings=settings,
                 clock=clock,
-                name=name,
             ),
             providers=providers,
             actions=Actions(),

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from actas.cli import admin, demo, doctor, keys, looking, up
+from actas.cli import admin, demo, doctor, grants, keys, looking, moving_in, up
 from actas.errors import ActasError
 
 app = typer.Typer(
@@ -19,8 +19,9 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(admin.init)
 app.command()(doctor.doctor)
+app.command("import-tokens")(moving_in.import_tokens)
 app.add_typer(looking.jobs, name="jobs")
-app.add_typer(looking.grants, name="grants")
+app.add_typer(grants.grants, name="grants")
 app.add_typer(keys.keys, name="keys")
 
 apps = typer.Typer(help="The applications that may enqueue jobs.", no_args_is_help=True)

@@ -1,10 +1,11 @@
-"""`actas jobs` and `actas grants`: what an app sees of its own, and an operator of all."""
+"""`actas jobs`: what an app sees of its own, and an operator of all; and how such listings look."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,16 +16,16 @@ from rich.table import Table
 
 from actas.clock import utc_now
 from actas.errors import NotFound
-from actas.records import Grant, Job
+from actas.records import Job
 from actas.requests import is_short_text
 from actas.settings import Settings
 from actas.states import JobStatus
 from actas.stores.database import connect
+from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 
 jobs = typer.Typer(help="Jobs: list, show, cancel.", invoke_without_command=True)
-grants = typer.Typer(help="Grants: list.", invoke_without_command=True)
 
 #: A pipe gets whole lines.
 PIPE_WIDTH = 240
@@ -40,12 +41,15 @@ class Stores:
     app: str | None
     jobs: Jobs
     grants: Grants
+    effects: Effects
 
     @classmethod
-    def open(cls) -> Stores:
+    @contextmanager
+    def open(cls) -> Iterator[Stores]:
         settings = Settings.from_env()
         database = connect(settings.mongodb_url)
-        return cls(settings.app, Jobs(database), Grants(database))
+        with database.client:
+            yield cls(settings.app, Jobs(database), Grants(database), Effects(database))
 
     def job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id) if is_short_text(job_id) else None
@@ -65,8 +69,8 @@ def list_jobs(
     """List jobs, the newest first."""
     if context.invoked_subcommand is not None:
         return
-    stores = Stores.open()
-    found = stores.jobs.find(app=stores.app, user=user, status=status, limit=limit)
+    with Stores.open() as stores:
+        found = stores.jobs.find(app=stores.app, user=user, status=status, limit=limit)
     columns = ["id", *([] if stores.app else ["app"]), "user", "action", "run_at", "status", "result"]
     show(columns, [job_row(job) for job in found], as_json=as_json)
     if len(found) == limit:
@@ -76,7 +80,8 @@ def list_jobs(
 @jobs.command("show")
 def show_job(job_id: str, as_json: AsJson = False) -> None:
     """Tell what happened to a job, step by step. The payload is not shown."""
-    job = Stores.open().job(job_id)
+    with Stores.open() as stores:
+        job = stores.job(job_id)
     row = job_row(job) | {"error": f"{job.error.code}: {job.error.message}" if job.error else None}
     history = [{name: text(value) for name, value in step.items()} for step in job.history]
     if as_json:
@@ -91,39 +96,22 @@ def show_job(job_id: str, as_json: AsJson = False) -> None:
 @jobs.command("cancel")
 def cancel_job(job_id: str) -> None:
     """Cancel a job that no worker holds, or ask the one that does to stop."""
-    stores = Stores.open()
-    job = stores.job(job_id)
-    one = {"_id": job.id}
-    asked = stores.jobs.ask_to_stop(one)  # first: a worker may take it, or put it back, between the two
-    if stores.jobs.cancel_waiting(one, code="cancelled", message="cancelled at the console", now=utc_now()):
-        print("cancelled")
-    elif asked:
-        print("a worker holds it and was asked to stop; see: actas jobs show", job.id)
-    else:
-        print(f"too late: the job is {stores.job(job_id).status}")
-        raise typer.Exit(1)
-
-
-@grants.callback()
-def list_grants(context: typer.Context, user: User = None, as_json: AsJson = False) -> None:
-    """List grants; their tokens cannot be shown, by anybody."""
-    if context.invoked_subcommand is not None:
-        return
-    stores = Stores.open()
-    columns = ["id", *([] if stores.app else ["app"]), "user", "provider", "account", "status", "updated_at"]
-    show(columns, [grant_row(grant) for grant in stores.grants.find(app=stores.app, user=user)], as_json=as_json)
+    with Stores.open() as stores:
+        job = stores.job(job_id)
+        one = {"_id": job.id}
+        asked = stores.jobs.ask_to_stop(one)  # first: a worker may take it, or put it back, between the two
+        if stores.jobs.cancel_waiting(one, code="cancelled", message="cancelled at the console", now=utc_now()):
+            print("cancelled")
+        elif asked:
+            print("a worker holds it and was asked to stop; see: actas jobs show", job.id)
+        else:
+            print(f"too late: the job is {stores.job(job_id).status}")
+            raise typer.Exit(1)
 
 
 def job_row(job: Job) -> dict[str, Any]:
     names = ("id", "app", "user", "action", "run_at", "deadline", "next_at", "status", "attempts", "result")
     return {name: text(getattr(job, name)) for name in names}
-
-
-def grant_row(grant: Grant) -> dict[str, Any]:
-    names = ("id", "app", "user", "provider", "account", "status", "generation", "updated_at")
-    return {name: text(getattr(grant, name)) for name in names} | {
-        "failure": grant.failure.code if grant.failure else None
-    }
 
 
 def text(value: Any) -> Any:

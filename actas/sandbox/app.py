@@ -20,6 +20,7 @@ from actas.sandbox.control import Control
 from actas.sandbox.misbehaviour import Misbehaviour
 from actas.sandbox.oauth import OAuth
 from actas.sandbox.state import Books
+from actas.sandbox.steered_clock import SteeredClock
 
 if TYPE_CHECKING:
     from actas.clock import Clock
@@ -29,15 +30,16 @@ POSTS_ON_THE_PAGE = 100
 
 
 def build(config: Config, clock: Clock = utc_now) -> Starlette:
+    clock = SteeredClock(clock)
     books = Books(
         clock,
         access_seconds=config.access_seconds,
         first_access_seconds=config.first_access_seconds,
         code_seconds=config.code_seconds,
         post_limit=config.post_limit,
+        refresh={client_id: client.refresh for client_id, client in config.clients.items()},
     )
     misbehaviour = Misbehaviour()
-    client_secrets = [client.secret for client in config.clients.values() if client.secret]
 
     async def home(_: Request) -> Response:
         return HTMLResponse(pages.timeline_page(books.latest(POSTS_ON_THE_PAGE)), headers=pages.HEADERS)
@@ -47,7 +49,7 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
             Route("/", home),
             *OAuth(config.clients, books, misbehaviour).routes(),
             *Api(books, misbehaviour).routes(),
-            *Control(client_secrets, books, misbehaviour).routes(),
+            *Control(config.clients, books, misbehaviour, clock).routes(),
         ],
         exception_handlers={ValidationError: _misasked, ClientDisconnect: _left, Exception: _crashed},
     )

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, PositiveInt, SecretStr, ValidationError
 
 from actas.errors import SettingsError
+from actas.providers.model import RefreshProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,10 @@ class Client(BaseModel, frozen=True, extra="forbid"):
     secret: SecretStr | None = None
     #: A ``*`` in the place of the port stands for any port (RFC 8252 section 7.3). None: any loopback address.
     redirect_uris: tuple[str, ...] | None = None
+    #: What becomes of its refresh tokens: the sandbox stands in for a provider with this profile.
+    refresh: RefreshProfile = RefreshProfile(kind="rotating")
+    #: Whether token replies say how long the refresh token lives on without being used (refresh_token_expires_in).
+    say_refresh_expiry: bool = False
 
     def accepts(self, redirect_uri: str) -> bool:
         """May the browser be sent there?"""

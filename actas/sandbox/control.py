@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, NonNegativeFloat, StringConstraints
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from actas.sandbox.misbehaviour import Rule
+from actas.sandbox.oauth import SCOPES, USERNAME, token_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from pydantic import SecretStr
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from actas.sandbox.config import Client
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.state import Books
+    from actas.sandbox.steered_clock import SteeredClock
 
 
 class AnyAccount(BaseModel, extra="forbid"):
@@ -29,11 +31,23 @@ class OneAccount(BaseModel, extra="forbid"):
     account: str
 
 
+class Grants(BaseModel, extra="forbid"):
+    client_id: str
+    accounts: list[Annotated[str, StringConstraints(pattern=f"^(?:{USERNAME.pattern})$")]]
+
+
+class Ahead(BaseModel, extra="forbid"):
+    ahead_seconds: NonNegativeFloat = Field(le=100 * 365 * 86400)
+
+
 class Control:
-    def __init__(self, client_secrets: Iterable[SecretStr], books: Books, misbehaviour: Misbehaviour) -> None:
-        self._client_secrets = tuple(client_secrets)
+    def __init__(
+        self, clients: Mapping[str, Client], books: Books, misbehaviour: Misbehaviour, clock: SteeredClock
+    ) -> None:
+        self._clients = clients
         self._books = books
         self._misbehaviour = misbehaviour
+        self._clock = clock
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -43,6 +57,8 @@ class Control:
             Route("/_sandbox/release", self.release, methods=["POST"]),
             Route("/_sandbox/expire_access", self.expire_access, methods=["POST"]),
             Route("/_sandbox/kill", self.kill, methods=["POST"]),
+            Route("/_sandbox/grants", self.grants, methods=["POST"]),
+            Route("/_sandbox/clock", self.clock, methods=["POST"]),
             Route("/_sandbox/misbehave", self.misbehave, methods=["POST"]),
             Route("/_sandbox/misbehave", self.behave, methods=["DELETE"]),
         ]
@@ -52,7 +68,7 @@ class Control:
 
     async def tokens(self, _: Request) -> Response:
         """Every credential ever issued here: what must be found nowhere else."""
-        known = [secret.get_secret_value() for secret in self._client_secrets]
+        known = [client.secret.get_secret_value() for client in self._clients.values() if client.secret]
         return JSONResponse({"tokens": known + self._books.credentials()})
 
     async def held(self, _: Request) -> Response:
@@ -68,6 +84,22 @@ class Control:
     async def kill(self, request: Request) -> Response:
         asked = OneAccount.model_validate_json(await request.body())
         return JSONResponse({"killed": self._books.kill(asked.account)})
+
+    async def grants(self, request: Request) -> Response:
+        """Token replies for so many users at once, as if each had allowed everything in a browser."""
+        asked = Grants.model_validate_json(await request.body())
+        client = self._clients.get(asked.client_id)
+        if client is None:
+            return JSONResponse({"error": "client_id: no client has this id"}, 400)
+        made = self._books.make_grants(asked.client_id, asked.accounts, SCOPES)
+        return JSONResponse({"grants": [token_body(issued, client) for issued in made]}, 201)
+
+    async def clock(self, request: Request) -> Response:
+        """Let time pass: whatever ends at a time ends by this clock."""
+        asked = Ahead.model_validate_json(await request.body())
+        if not self._clock.put_ahead(asked.ahead_seconds):
+            return JSONResponse({"error": "ahead_seconds: the clock is further ahead and cannot be put back"}, 400)
+        return JSONResponse({"now": self._clock().isoformat()})
 
     async def misbehave(self, request: Request) -> Response:
         rule = Rule.model_validate_json(await request.body())

@@ -120,8 +120,12 @@ class OAuth:
         how = rule.how if rule else None
 
         def act() -> Response:
-            issued = self._issue(self._authenticate(request, form), form, keep=how == "keep_refresh_token")
-            return _token_reply(issued, say_expiry=how != "no_expires_in")
+            client_id = self._authenticate(request, form)
+            issued = self._issue(client_id, form, keep=how == "keep_refresh_token")
+            body = token_body(issued, self._clients[client_id])
+            if how == "no_expires_in":
+                del body["expires_in"]
+            return JSONResponse(body, headers={"cache-control": "no-store"})  # RFC 6749 section 5.1
 
         return await self._misbehaviour.serve(request, rule, lambda: self._answer(act, counted=True))
 
@@ -225,17 +229,19 @@ def _basic(header: str) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)
 
 
-def _token_reply(issued: Issued, *, say_expiry: bool) -> Response:
+def token_body(issued: Issued, client: Client) -> dict[str, object]:
+    """A successful token reply (RFC 6749 section 5.1)."""
     body: dict[str, object] = {
         "token_type": "bearer",
         "access_token": issued.access_token,
+        "expires_in": issued.expires_in,
         "scope": " ".join(sorted(issued.scopes)),
     }
-    if say_expiry:
-        body["expires_in"] = issued.expires_in
     if issued.refresh_token is not None:
         body["refresh_token"] = issued.refresh_token
-    return JSONResponse(body, headers={"cache-control": "no-store"})  # RFC 6749 section 5.1
+    if client.say_refresh_expiry and issued.refresh_expires_in is not None:
+        body["refresh_token_expires_in"] = issued.refresh_expires_in
+    return body
 
 
 def _redirect(fields: Mapping[str, str], **answer: str) -> Response:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Literal, TypedDict
+
+from actas.providers.model import RefreshProfile
 
 
 class Reason(Enum):
@@ -44,9 +46,10 @@ class PostEntry(TypedDict):
 class Counts(TypedDict):
     """How often what happened.
 
-    codes: issued; exchanges: refreshes that succeeded; reuse: used refresh tokens presented; revocations: living
-    families revoked by a client; refused: requests that the token endpoint refused of its own accord; duplicates: posts
-    refused because they said again what the account had just said.
+    codes: issued; exchanges: refreshes that succeeded; reuse: used refresh tokens presented, their reuse window being
+    over; revocations: living families revoked by a client, or single tokens where revocation takes no more along;
+    refused: requests that the token endpoint refused of its own accord; duplicates: posts refused because they said
+    again what the account had just said.
     """
 
     codes: int
@@ -58,11 +61,16 @@ class Counts(TypedDict):
 
 
 class FamilyEntry(TypedDict):
-    """generation counts the family's refresh tokens, from 1."""
+    """generation counts the family's refresh tokens, from 1; living, all those tokens that would be accepted now.
+
+    alive is false once all of it was revoked, killed or lost to reuse; kind is that of its refresh tokens.
+    """
 
     family: str
     account: str
+    kind: Literal["rotating", "sliding", "static"]
     alive: bool
+    living: int
     generation: int
     exchanges: int
     reuse: int
@@ -89,11 +97,15 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What a token request earned; refresh_token is None without offline.access, or when the old one stays."""
+    """What a token request earned; refresh_token is None without offline.access, or when the old one stays.
+
+    refresh_expires_in: seconds until the refresh token in force, new or old, ends if nobody uses it; None: it does not.
+    """
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     expires_in: int
+    refresh_expires_in: int | None
     scopes: frozenset[str]
 
 
@@ -103,10 +115,23 @@ class Family:
     client_id: str
     username: str
     scopes: frozenset[str]
+    profile: RefreshProfile
     alive: bool = True
     generation: int = 0
     exchanges: int = 0
     reuse: int = 0
+
+    def entry(self, living: int) -> FamilyEntry:
+        return FamilyEntry(
+            family=self.id,
+            account=self.username,
+            kind=self.profile.kind,
+            alive=self.alive,
+            living=living,
+            generation=self.generation,
+            exchanges=self.exchanges,
+            reuse=self.reuse,
+        )
 
 
 @dataclass(slots=True)
@@ -120,8 +145,34 @@ class Code:
 class Token:
     kind: Literal["access", "refresh"]
     family: Family
+    issued_at: datetime
+    #: An access token's end; a refresh token's follows from its profile.
     expires_at: datetime | None = None
-    used: bool = False
+    #: A rotating refresh token's first use, which begins its reuse window.
+    used_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked: bool = False
+
+    def ends_at(self) -> datetime | None:
+        """When it is over if nobody uses it; None: never."""
+        if self.kind == "access":
+            return self.expires_at
+        profile, ends = self.family.profile, []
+        if profile.lifetime_seconds is not None:
+            ends.append(self.issued_at + timedelta(seconds=profile.lifetime_seconds))
+        if profile.idle_seconds is not None:
+            ends.append((self.last_used_at or self.issued_at) + timedelta(seconds=profile.idle_seconds))
+        return min(ends, default=None)
+
+    def retired(self, now: datetime) -> bool:
+        """Whether presenting it is reuse."""
+        window = timedelta(seconds=self.family.profile.reuse_window_seconds or 0)
+        return self.used_at is not None and now >= self.used_at + window
+
+    def works(self, now: datetime) -> bool:
+        ends_at = self.ends_at()
+        over = self.revoked or self.retired(now) or (ends_at is not None and now >= ends_at)
+        return self.family.alive and not over
 
 
 @dataclass(slots=True)
@@ -133,6 +184,17 @@ class Post:
     family: str
     reply_to: str | None = None
     deleted_at: datetime | None = None
+
+    def entry(self, account_id: str) -> PostEntry:
+        return PostEntry(
+            id=self.id,
+            account=self.username,
+            account_id=account_id,
+            text=self.text,
+            at=self.at.isoformat(),
+            family=self.family,
+            deleted_at=self.deleted_at.isoformat() if self.deleted_at else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

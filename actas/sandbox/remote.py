@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from html import unescape
 from html.parser import HTMLParser
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -13,7 +14,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from actas.errors import ActasError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from actas.sandbox.misbehaviour import Endpoint, How
     from actas.sandbox.records import Ledger
@@ -88,6 +89,16 @@ class SandboxControl:
         """The user withdraws at the provider what was allowed; how many families died."""
         killed: int = self._call("POST", "kill", {"account": account})["killed"]
         return killed
+
+    def make_grants(self, client_id: str, accounts: Sequence[str]) -> list[dict[str, Any]]:
+        """The token endpoint's replies, as if each of these usernames had allowed this client everything."""
+        asked = {"client_id": client_id, "accounts": list(accounts)}
+        grants: list[dict[str, Any]] = self._call("POST", "grants", asked)["grants"]
+        return grants
+
+    def put_ahead(self, seconds: float) -> datetime:
+        """Put the sandbox's clock so far ahead of this machine's, never back; what it shows now."""
+        return datetime.fromisoformat(self._call("POST", "clock", {"ahead_seconds": seconds})["now"])
 
     def authorize(self, url: str, account: str, *, allow: bool = True) -> str:
         """Do what a user and a browser do with an authorization URL; the callback URL they end up at.

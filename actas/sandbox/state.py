@@ -1,8 +1,9 @@
 """The provider's books: accounts, codes, families of tokens, posts. Pure memory; no HTTP.
 
 One lock makes each public call one step, so that a check and the change it permits are never apart. A *family* is all
-the tokens that descend from one authorization. Its refresh token is single use; presenting a used one is *reuse* and
-kills the family (RFC 9700 section 4.14.2), and so does presenting a used authorization code (RFC 6749 section 4.1.2).
+the tokens that descend from one authorization. A rotating refresh token is single use; presenting a used one, once its
+reuse window is over, is *reuse* and kills the family (RFC 9700 section 4.14.2), and so does presenting a used
+authorization code (RFC 6749 section 4.1.2).
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import base64
 import hashlib
 import secrets
 import threading
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from actas.providers.model import RefreshProfile
 from actas.sandbox.records import (
     Authorization,
     Code,
     Counts,
     Family,
-    FamilyEntry,
     Issued,
     Ledger,
     Post,
-    PostEntry,
     Quota,
     Reason,
     Refused,
@@ -33,7 +34,7 @@ from actas.sandbox.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actas.clock import Clock
 
@@ -42,6 +43,7 @@ RATE_WINDOW = timedelta(minutes=15)
 DUPLICATE_WINDOW = 50
 #: X's ids hold the milliseconds since this instant, so they grow with time, across restarts too.
 ID_EPOCH_MS = 1_288_834_974_657
+ROTATING = RefreshProfile(kind="rotating")
 
 
 def account_id(username: str) -> str:
@@ -66,12 +68,15 @@ class Books:
         first_access_seconds: int | None = None,
         code_seconds: int = 30,
         post_limit: int | None = None,
+        refresh: Mapping[str, RefreshProfile] | None = None,
     ) -> None:
+        """``refresh`` says by client id what becomes of refresh tokens, where they do not just rotate."""
         self._clock = clock
         self._access_life = timedelta(seconds=access_seconds)
         self._first_access_life = timedelta(seconds=first_access_seconds or access_seconds)
         self._code_life = timedelta(seconds=code_seconds)
         self._post_limit = post_limit
+        self._refresh = dict(refresh or {})
         self._lock = threading.Lock()
         self._codes: dict[str, Code] = {}
         self._tokens: dict[str, Token] = {}
@@ -111,35 +116,43 @@ class Books:
                 raise Refused(Reason.REDIRECT_URI)
             if not secrets.compare_digest(s256(verifier).encode(), allowed.challenge.encode()):
                 raise Refused(Reason.VERIFIER)
-            family = Family(f"f{len(self._families) + 1}", client_id, allowed.username, allowed.scopes)
-            self._families.append(family)
-            found.family = family
-            return self._issue(family, self._first_access_life, with_refresh="offline.access" in family.scopes)
+            found.family = self._begin(client_id, allowed.username, allowed.scopes)
+            return self._issue_first(found.family)
+
+    def make_grants(self, client_id: str, usernames: Sequence[str], scopes: frozenset[str]) -> list[Issued]:
+        """What a code exchange for each of these users would have earned, without codes and browsers."""
+        with self._lock:
+            return [self._issue_first(self._begin(client_id, username, scopes)) for username in usernames]
 
     def refresh(self, token: str, *, client_id: str, keep: bool = False) -> Issued:
-        """Trade a refresh token for an access token, and for its successor unless ``keep`` (RFC 6749 section 6).
+        """Trade a refresh token for an access token (RFC 6749 section 6) and, if it rotates, its successor unless kept.
 
         Raises:
-            Refused: TOKEN. If it had been used before, its whole family is dead from now on.
+            Refused: TOKEN. If that was reuse, its whole family is dead from now on.
         """
         with self._lock:
             found = self._tokens.get(token)
             if found is None or found.kind != "refresh" or found.family.client_id != client_id:
                 raise Refused(Reason.TOKEN)
-            family = found.family
-            if found.used:
+            family, now = found.family, self._clock()
+            if found.retired(now):
                 family.reuse += 1
                 self._counts["reuse"] += 1
                 family.alive = False
-            if not family.alive:
+            if not found.works(now):
                 raise Refused(Reason.TOKEN)
-            found.used = not keep
+            rotate = family.profile.rotates and not keep
+            found.last_used_at = now
+            if rotate:
+                found.used_at = found.used_at or now
             family.exchanges += 1
             self._counts["exchanges"] += 1
-            return self._issue(family, self._access_life, with_refresh=not keep)
+            return self._issue(family, self._access_life, with_refresh=rotate, in_force=found)
 
     def revoke(self, token: str, *, client_id: str) -> None:
-        """End the family of a token (RFC 7009 section 2.1); an unknown token counts as revoked (section 2.2).
+        """End the family of a token, or it alone, by its client's profile (RFC 7009 section 2.1).
+
+        An unknown token counts as revoked (section 2.2).
 
         Raises:
             Refused: TOKEN, if it was issued to another client.
@@ -150,7 +163,10 @@ class Books:
                 return
             if found.family.client_id != client_id:
                 raise Refused(Reason.TOKEN)
-            if found.family.alive:
+            if found.family.profile.revocation == "token":
+                self._counts["revocations"] += found.works(self._clock())
+                found.revoked = True
+            elif found.family.alive:
                 found.family.alive = False
                 self._counts["revocations"] += 1
 
@@ -168,15 +184,26 @@ class Books:
                 return code.authorization.username
             return None
 
-    def _issue(self, family: Family, life: timedelta, *, with_refresh: bool) -> Issued:
-        access = secrets.token_urlsafe(40)
-        self._tokens[access] = Token("access", family, self._clock() + life)
+    def _begin(self, client_id: str, username: str, scopes: frozenset[str]) -> Family:
+        profile = self._refresh.get(client_id, ROTATING)
+        family = Family(f"f{len(self._families) + 1}", client_id, username, scopes, profile)
+        self._families.append(family)
+        return family
+
+    def _issue_first(self, family: Family) -> Issued:
+        return self._issue(family, self._first_access_life, with_refresh="offline.access" in family.scopes)
+
+    def _issue(self, family: Family, life: timedelta, *, with_refresh: bool, in_force: Token | None = None) -> Issued:
+        access, now = secrets.token_urlsafe(40), self._clock()
+        self._tokens[access] = Token("access", family, now, now + life)
         refresh = None
         if with_refresh:
             refresh = secrets.token_urlsafe(40)
-            self._tokens[refresh] = Token("refresh", family)
+            in_force = self._tokens[refresh] = Token("refresh", family, now)
             family.generation += 1
-        return Issued(access, refresh, int(life.total_seconds()), family.scopes)
+        ends_at = in_force.ends_at() if in_force else None
+        left = None if ends_at is None else int((ends_at - now).total_seconds())
+        return Issued(access, refresh, int(life.total_seconds()), left, family.scopes)
 
     # --- the API -------------------------------------------------------------------------------------------------
 
@@ -188,7 +215,7 @@ class Books:
         """
         with self._lock:
             found = self._tokens.get(access_token)
-            if found is None or found.expires_at is None or not found.family.alive or self._clock() >= found.expires_at:
+            if found is None or found.kind != "access" or not found.works(self._clock()):
                 raise Refused(Reason.UNAUTHORIZED)
             if not found.family.scopes.issuperset(scopes):
                 raise Refused(Reason.SCOPE)
@@ -259,31 +286,12 @@ class Books:
 
     def ledger(self) -> Ledger:
         with self._lock:
+            now = self._clock()
+            living = Counter(token.family.id for token in self._tokens.values() if token.works(now))
             return Ledger(
-                posts=[
-                    PostEntry(
-                        id=post.id,
-                        account=post.username,
-                        account_id=account_id(post.username),
-                        text=post.text,
-                        at=post.at.isoformat(),
-                        family=post.family,
-                        deleted_at=post.deleted_at.isoformat() if post.deleted_at else None,
-                    )
-                    for post in self._posts.values()
-                ],
+                posts=[post.entry(account_id(post.username)) for post in self._posts.values()],
                 counts=self._counts.copy(),
-                families=[
-                    FamilyEntry(
-                        family=family.id,
-                        account=family.username,
-                        alive=family.alive,
-                        generation=family.generation,
-                        exchanges=family.exchanges,
-                        reuse=family.reuse,
-                    )
-                    for family in self._families
-                ],
+                families=[family.entry(living[family.id]) for family in self._families],
             )
 
     def credentials(self) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from actas.records import EffectState
@@ -65,6 +66,12 @@ class Effects:
         refused = {"state": str(EffectState.REFUSED), "finished_at": now, "code": code}
         with suppress(DuplicateKeyError):  # another's row is there, and ours is not
             self._effects.update_one(ours, {"$set": refused}, upsert=True)
+
+    @translated
+    def of_grant(self, grant_id: str, limit: int) -> list[dict[str, Any]]:
+        """The latest uses of a grant, oldest first; nothing in them is secret."""
+        latest = self._effects.find({"grant": grant_id}).sort("started_at", DESCENDING).limit(limit)
+        return list(latest)[::-1]
 
 
 def _effect(found: dict[str, Any]) -> Effect:

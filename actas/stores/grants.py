@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -136,19 +136,23 @@ class Grants:
     def reconnect(self, grant: Grant, write: TokenWrite, now: datetime) -> bool:
         """Replace everything in one write, whatever the grant's status; False if it changed meanwhile.
 
+        False also if an imported grant turns out to be an account's that has a grant already.
+
         A flight in progress finds itself outrun (generation, data key); a pending revocation is dropped.
         """
         fields = {
             "status": str(GrantStatus.ACTIVE),
             "user": grant.user,
+            "account": grant.account,
             "client_id": grant.client_id,
             **write.to_doc(now),
         }
-        gone = dict.fromkeys((*PASSING_FIELDS, "revocation"), "")
-        for name in fields.keys() & gone.keys():  # it brings its own
-            del gone[name]
+        gone = gone_with(fields)
         query = {"_id": grant.id, "generation": grant.generation}
-        return self._grants.update_one(query, {"$set": fields, "$unset": gone}).matched_count == 1
+        try:
+            return self._grants.update_one(query, {"$set": fields, "$unset": gone}).matched_count == 1
+        except DuplicateKeyError:
+            return False
 
     # --- the exchange ---
 
@@ -297,6 +301,11 @@ class Grants:
         """Whether what was read is still what is to be revoked."""
         query = {"_id": grant.id, "generation": grant.generation, "status": str(GrantStatus.REVOKING)}
         return self._grants.find_one(query, {"_id": 1}) is not None
+
+
+def gone_with(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What must go when new tokens come with these fields: whatever was said of the old ones."""
+    return {name: "" for name in (*PASSING_FIELDS, "revocation", "verified") if name not in fields}
 
 
 def _failed_once_more(code: str, now: datetime) -> dict[str, Any]:

@@ -45,9 +45,11 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status",), {}),
         (("app", "data_key.key_version", "_id"), {}),
         (("app", "data_key.made_at"), {}),
+        (("verify_asked_at",), {"partialFilterExpression": {"verify_asked_at": {"$exists": True}}}),
+        (("provider", "care_at"), {"partialFilterExpression": {"status": "active"}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
-    "effects": (),
+    "effects": ((("grant", "started_at"), {}),),
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
     "connects": ((("expires_at",), {"expireAfterSeconds": 0}),),

@@ -10,7 +10,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import hvac
 import hvac.exceptions
@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from actas.errors import EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.settings import ClientCredentials, Settings
+from actas.unshown import Unshown
 
 TRANSIT, KV, APPROLE = "transit", "kv", "approle"
 
@@ -90,7 +91,7 @@ class VaultRoom:
         Raises:
             VaultUnavailable, VaultDenied.
         """
-        items = [{"plaintext": _b64(key.get_secret_value()), "context": _b64(grant.encode())} for grant, key in keys]
+        items = [Unshown(plaintext=_b64(key.get_secret_value()), context=_b64(grant.encode())) for grant, key in keys]
         return [str(item["ciphertext"]) for item in self._batches("encrypt_data", kek_name(app), items)]
 
     def unwrap(self, app: str, wrapped: Sequence[tuple[str, str]]) -> list[SecretBytes]:
@@ -100,13 +101,13 @@ class VaultRoom:
             EnvelopeError: one was wrapped for another grant or app, is damaged, or its key version is retired.
             VaultUnavailable, VaultDenied.
         """
-        items = [{"ciphertext": ciphertext, "context": _b64(grant.encode())} for grant, ciphertext in wrapped]
+        items = [Unshown(ciphertext=ciphertext, context=_b64(grant.encode())) for grant, ciphertext in wrapped]
         return [
             SecretBytes(base64.b64decode(item["plaintext"]))
             for item in self._batches("decrypt_data", kek_name(app), items)
         ]
 
-    def _batches(self, operation: str, key: str, items: list[dict[str, str]]) -> list[Mapping[str, Any]]:
+    def _batches(self, operation: str, key: str, items: list[Unshown]) -> list[Mapping[str, Any]]:
         results: list[Mapping[str, Any]] = []
         for start in range(0, len(items), BATCH):
             chunk = items[start : start + BATCH]
@@ -118,7 +119,7 @@ class VaultRoom:
                 )
             except _Malformed:
                 raise EnvelopeError("Vault refused a data key: damaged, retired, or bound to another grant") from None
-            results += reply["data"]["batch_results"]
+            results += map(Unshown, reply["data"]["batch_results"])
         # Vault answers some batches with 200 and an error inside an item.
         if len(results) != len(items) or any(item.get("error") for item in results):
             raise EnvelopeError("Vault refused a data key: damaged, retired, or bound to another grant")
@@ -187,13 +188,15 @@ class VaultRoom:
             )
         except NotFound:
             raise NotFound(missing) from None
-        data = reply["data"]["data"]
-        client_id, secret = data.get("client_id"), data.get("client_secret")
+        data = Unshown(reply["data"]["data"])
+        client_id = data.get("client_id")
         if not isinstance(client_id, str) or not client_id:
             raise NotFound(f"{missing} (client_id is missing there, or is no text)")
-        if not isinstance(secret, str | None):
+        if not isinstance(data.get("client_secret"), str | None):
             raise NotFound(f"{missing} (client_secret there is no text)")
-        return ClientCredentials(client_id=client_id, client_secret=SecretStr(secret) if secret else None)
+        # An empty one is none: a public client.
+        secret = SecretStr(data["client_secret"]) if data.get("client_secret") else None
+        return ClientCredentials(client_id=client_id, client_secret=secret)
 
     # --- signing in ---
 
@@ -283,7 +286,7 @@ def _translated(call: Callable[[], T]) -> T:
     # Whatever is asked for here is in one of the two. Else it is a proxy's page, or another service.
     if not isinstance(reply, dict) or not (isinstance(reply.get("data"), dict) or isinstance(reply.get("auth"), dict)):
         raise VaultUnavailable("what answers for Vault is not Vault")
-    return reply
+    return cast("T", Unshown(reply))  # it may hold a data key, a client secret, our own token
 
 
 def _b64(data: bytes) -> str:

@@ -39,9 +39,7 @@ def fault_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, times: dict[str, str], fault_directory: Path
-) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, times: dict[str, str], fault_directory: Path) -> Iterator[Stack]:
     """As everywhere, but with workers that can be struck at each named step."""
     Faults(fault_directory)  # makes what is in it, before anybody looks there
     settings = times | {"FAULT_DIRECTORY": str(fault_directory)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,16 +18,12 @@ from actas.errors import MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, listen
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
+from tests.dying import dies_at
 from tests.support import dance, eventually, family, settings_from
 from worker.errors import NeedsUser, TokenPending
-from worker.exchange import Exchange
 from worker.renewal import renew_data_key
 from worker.rescue_slots import PREFIX, RescueSlots, SlotsUnavailable
 from worker.room import Room
-
-
-class Died(BaseException):
-    """The process ends here, as far as it is concerned."""
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +58,6 @@ def look(room: Room, grant: Grant) -> Grant:
     found = room.grants.get(grant.id)
     assert found is not None
     return found
-
-
-def dies_at(point: FaultPoint, what: Callable[[], Any]) -> None:
-    """Do something in a process that dies at a point: its lease stays, and nothing is put in order."""
-
-    def die(at: FaultPoint) -> None:
-        if at is point:
-            raise Died
-
-    release = Exchange._let_go
-    Exchange._let_go = lambda *_: None
-    listen(die)
-    try:
-        with pytest.raises(Died):
-            what()
-    finally:
-        listen(None)
-        Exchange._let_go = release
 
 
 def lease_ends(documents: Any, grant: Grant) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from pymongo import MongoClient
 
 from actas import Client, GrantStatus
 from actas.embedded.stack import Stack
+from actas.fault_points import FaultPoint, listen
 from actas.sandbox.remote import SandboxControl
-from tests.support import family, nothing_is_sent, settings_from
+from tests.dying import dies_at
+from tests.support import dance, family, nothing_is_sent, settings_from
 from worker.chores import revoke_grant
+from worker.errors import Stopped
 from worker.room import Room
 
 
@@ -87,3 +91,63 @@ def test_what_nobody_can_read_any_more_is_shredded(room, grants, disconnected, c
     assert revoke_grant(disconnected, room) is True
     assert client.grants(user=user)[0].status is GrantStatus.REVOKED
     assert not {"refresh_token", "access_token", "data_key"} & grants.find_one({"_id": disconnected}).keys()
+
+
+def test_a_token_that_only_a_rescue_slot_knows_is_revoked_too(sandbox, room, grants, client, user):
+    stored = client.store_grant(user=user, provider="x", account=user, tokens=stale(client, sandbox, user))
+    dies_at(FaultPoint.EXCHANGE_RESCUED, lambda: room.exchange.access_token(room.grants.get(stored.id)))
+    client.disconnect(user=user, provider="x")
+    let_the_lease_end(grants, stored.id)
+    newest = grants.find_one({"_id": stored.id})["generation"]
+    assert revoke_grant(stored.id, room) is False, "first it takes what was rescued"
+    assert grants.find_one({"_id": stored.id})["generation"] == newest + 1
+    assert revoke_grant(stored.id, room) is True
+    assert not family(sandbox, user)["alive"]
+    assert "refresh_token" not in grants.find_one({"_id": stored.id})
+
+
+def test_whoever_connects_right_before_the_request_keeps_what_was_granted(
+    sandbox, room, grants, disconnected, client, connect, user
+):
+    """At many providers a revocation takes the whole authorization along, the new one too."""
+    read = room.keys.read
+
+    class ConnectsMeanwhile:
+        def __getattr__(self, name):
+            return getattr(room.keys, name)
+
+        def read(self, *args):
+            token = read(*args)
+            connect(user)
+            return token
+
+    assert revoke_grant(disconnected, replace(room, keys=ConnectsMeanwhile())) is False
+    grant = client.grant(user=user, provider="x")
+    assert (grant.id, grant.status, grant.generation) == (disconnected, GrantStatus.ACTIVE, 2)
+    assert [each["alive"] for each in sandbox.ledger()["families"] if each["account"] == user] == [True, True]
+
+
+def test_an_exchange_in_flight_neither_revives_a_disconnected_grant_nor_leaves_a_token_alive(
+    sandbox, room, grants, client, user
+):
+    stored = client.store_grant(user=user, provider="x", account=user, tokens=stale(client, sandbox, user))
+
+    def meanwhile(point: FaultPoint) -> None:
+        if point is FaultPoint.EXCHANGE_ANSWERED:
+            client.disconnect(user=user, provider="x")
+            assert revoke_grant(stored.id, room) is False, "the exchange has the lease"
+
+    listen(meanwhile)
+    try:
+        with pytest.raises(Stopped):
+            room.exchange.access_token(room.grants.get(stored.id))
+    finally:
+        listen(None)
+    found = room.grants.get(stored.id)
+    assert (found.status, found.generation) == (GrantStatus.REVOKING, 2), "its newest token is known"
+    assert revoke_grant(stored.id, room) is True
+    assert not family(sandbox, user)["alive"]
+
+
+def stale(client: Client, sandbox: SandboxControl, user: str) -> dict[str, Any]:
+    return dance(client, sandbox, user) | {"expires_in": 0}

@@ -32,6 +32,9 @@ CLIENTS = {
     CLIENT: {"secret": SECRET, "redirect_uris": None},
     "public": {"secret": None, "redirect_uris": ["http://127.0.0.1:*/cb"]},
     "<b>bold</b>": {"secret": None},
+    "windowed": {"refresh": {"kind": "rotating", "reuse_window_seconds": 600}},
+    "sliding": {"refresh": {"kind": "sliding", "idle_seconds": 86400}, "say_refresh_expiry": True},
+    "github": {"refresh": {"kind": "rotating", "lifetime_seconds": 15897600}, "say_refresh_expiry": True},
 }
 DEAD_TOKEN = {"error": "invalid_request", "error_description": "Value passed for the token was invalid."}
 DUPLICATE = {
@@ -665,9 +668,61 @@ def test_refusals_of_the_token_endpoint_are_counted(provider):
     assert provider.control.ledger()["counts"]["refused"] == before + 2
 
 
+def test_grants_are_made_in_bulk_and_work(provider, user):
+    accounts = [f"{user}-{n}" for n in range(200)]
+    made = provider.control.make_grants(CLIENT, accounts)
+    assert [set(reply) for reply in made] == [set(provider.connect(user))] * 200
+    assert provider.api("GET", "/2/users/me", made[7]["access_token"]).json()["data"]["username"] == accounts[7]
+    assert provider.refresh(made[7]["refresh_token"]).status_code == 200
+    assert provider.family(accounts[7])["exchanges"] == 1
+    assert provider.family(accounts[8])["exchanges"] == 0
+
+
+def test_clients_have_refresh_tokens_of_their_own_kinds(provider, user):
+    def exchange(client: str, token: str) -> httpx.Response:
+        return provider.token(None, client_id=client, grant_type="refresh_token", refresh_token=token)
+
+    [windowed] = provider.control.make_grants("windowed", [f"{user}-w"])
+    assert [exchange("windowed", windowed["refresh_token"]).status_code for _ in range(2)] == [200, 200]
+    assert (provider.family(f"{user}-w")["kind"], provider.family(f"{user}-w")["reuse"]) == ("rotating", 0)
+    [sliding] = provider.control.make_grants("sliding", [f"{user}-s"])
+    reply = exchange("sliding", sliding["refresh_token"]).json()
+    assert "refresh_token" not in reply
+    assert (sliding["refresh_token_expires_in"], reply["refresh_token_expires_in"]) == (86400, 86400)
+    assert provider.family(f"{user}-s")["kind"] == "sliding"
+    [github] = provider.control.make_grants("github", [f"{user}-g"])
+    reply = exchange("github", github["refresh_token"]).json()
+    assert reply["refresh_token"] != github["refresh_token"]
+    assert reply["refresh_token_expires_in"] == 15897600
+
+
+def test_a_day_passes_at_once_and_ends_what_it_ends(tmp_path, user):
+    client = {"secret": SECRET, "refresh": {"kind": "rotating", "lifetime_seconds": 100_000}}
+    with running(tmp_path, clients={CLIENT: client}) as provider:
+        tokens = provider.connect(user)
+        shown = provider.control.put_ahead(7100)
+        assert timedelta(seconds=7090) < shown - datetime.now(UTC) < timedelta(seconds=7110)
+        assert provider.api("GET", "/2/users/me", tokens["access_token"]).status_code == 200
+        provider.control.put_ahead(86400)
+        assert provider.api("GET", "/2/users/me", tokens["access_token"]).status_code == 401
+        tokens = provider.refresh(tokens["refresh_token"]).json()
+        assert provider.api("GET", "/2/users/me", tokens["access_token"]).status_code == 200
+        with pytest.raises(SandboxError, match="cannot be put back"):
+            provider.control.put_ahead(86399)
+        provider.control.put_ahead(200_000)
+        assert provider.refresh(tokens["refresh_token"]).json() == DEAD_TOKEN
+        assert (provider.family(user)["reuse"], provider.family(user)["living"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [
+        ("grants", {"client_id": "nobody", "accounts": ["a"]}),
+        ("grants", {"client_id": "public", "accounts": ["no spaces"]}),
+        ("grants", {"client_id": "public"}),
+        ("clock", {"ahead_seconds": -1}),
+        ("clock", {"ahead_seconds": 1e300}),
+        ("clock", {"seconds": 1}),
         ("misbehave", {"endpoint": "token", "how": "explode"}),
         ("misbehave", {"endpoint": "nowhere", "how": "empty"}),
         ("misbehave", {"endpoint": "tweets", "how": "keep_refresh_token"}),
@@ -824,6 +879,16 @@ def test_a_slow_request_is_answered_late_and_carried_out_though_nobody_waits(pro
         impatient.post("/2/tweets", json={"text": "left"}, headers={"authorization": f"Bearer {token}"})
     assert provider.texts(user) == ["waited for"]
     eventually(lambda: provider.texts(user) == ["waited for", "left"])
+
+
+def test_a_200_may_hold_an_error(provider, user):
+    """GitHub's way of saying that a grant is dead; nothing has happened to it here."""
+    token = provider.connect(user)["refresh_token"]
+    provider.control.misbehave("token", "status", times=1, status=200, body={"error": "bad_refresh_token"})
+    reply = provider.refresh(token)
+    assert (reply.status_code, reply.json()) == (200, {"error": "bad_refresh_token"})
+    assert provider.refresh(token).status_code == 200
+    assert provider.family(user)["exchanges"] == 1
 
 
 def test_a_status_changes_nothing_and_a_status_after_comes_when_it_has_happened(provider, user):

@@ -22,16 +22,19 @@ from actas.envelope import new_data_key
 from actas.errors import VaultUnavailable
 from actas.ids import new_id
 from actas.stores.blacklist import Blacklist
+from actas.stores.care import Care
 from actas.stores.database import connect as open_database
 from actas.stores.drills import Drill, Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.renewals import Renewals
+from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import WrappedKeys
 from actas.vault.keys import VaultKeys
 from actas.vault.room import VaultRoom, kek_name, key_version
 from scheduler import drill as drilling
 from scheduler import renew_keys as renewing
+from scheduler import rotate as caring
 from scheduler.dispatch import QUEUE_BOUND, dispatch
 from scheduler.purge import purge_blacklist
 from scheduler.rescue import LOST_AFTER, rescue
@@ -79,6 +82,8 @@ class Ticks:
             wrapped_keys=WrappedKeys(database),
             renewals=Renewals(database),
             drills=Drills(database),
+            verifications=Verifications(database),
+            care=Care(database),
             vault=vault,
             data_key_max_age=timedelta(days=90),
         )
@@ -212,6 +217,7 @@ def test_a_parked_job_expires_at_its_deadline(ticks, jobs, status, documents):
         {"status": "done"},
         {"history": "none"},
         {"payload": "text"},
+        {"held": "yes"},
         {"error": {"code": 1}},
     ],
     ids=str,
@@ -243,6 +249,25 @@ def test_a_job_that_was_parked_while_its_user_connected_again_goes_on(ticks, job
     )
     assert resume(ticks.room) == {"resumed": 1}
     assert (status(parked), status(waiting)) == (JobStatus.SCHEDULED, JobStatus.PARKED)
+
+
+def test_a_held_job_does_not_go_on_by_itself_although_its_grant_works(app, ticks, jobs, status, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True, "grant": "works"}})
+    documents["grants"].insert_one({"_id": "works", "account": "works", "status": "active"})
+    assert resume(ticks.room) == {"resumed": 0}
+    assert Jobs(app).resume_parked("works", ticks.now) == 0
+    assert status(held) is JobStatus.PARKED
+
+
+def test_a_held_job_expires_at_its_deadline_and_says_why(app, ticks, jobs, documents):
+    held = jobs[0]
+    documents["jobs"].update_one({"_id": held.id}, {"$set": {"status": "parked", "held": True}})
+    ticks.now = held.deadline
+    assert rescue(ticks.room)["parked_expired"] == 1
+    done = Jobs(app).get(held.id)
+    assert (done.status, done.held, done.error.code) == (JobStatus.EXPIRED, False, "expired")
+    assert "signed anew" in done.error.message
 
 
 def test_revocations_are_asked_for_again_only_when_the_workers_have_taken_up_the_last_ones(ticks, documents):
@@ -433,9 +458,59 @@ def test_an_app_has_one_open_drill(documents):
     assert not Drills(documents).insert(Drill(new_id(), "demo", began_at=utc_now(), from_version=1))
 
 
-def test_what_ticks_look_for_is_found_by_indexes(ticks, data_keys, documents):
+@pytest.fixture
+def cared(ticks, documents):
+    """Puts grants there whose care is due so many seconds from now; what they are called."""
+
+    def cared(count: int = 1, due_in: float | None = -1, **fields: Any) -> list[str]:
+        care_at = None if due_in is None else ticks.now + timedelta(seconds=due_in)
+        # the first is the one that is due last
+        docs = [
+            {"provider": "x", "status": "active", **fields, "_id": new_id(), "account": new_id()}
+            | {"care_at": care_at and care_at - timedelta(milliseconds=n)}
+            for n in range(count)
+        ]
+        documents["grants"].insert_many(docs)
+        return [doc["_id"] for doc in docs]
+
+    return cared
+
+
+def test_care_is_asked_for_where_it_is_due_and_nowhere_else(ticks, cared):
+    due = [*cared(), *cared(due_in=0)]
+    cared(due_in=0.001)
+    cared(due_in=None)
+    cared(status="reauthorization_required")
+    cared(status="revoking")
+    cared(status="revoked")
+    cared(exchange_lease={"owner": "o", "until": utc_now() + timedelta(seconds=60)})
+    due += cared(exchange_lease={"owner": "o", "until": utc_now() - timedelta(seconds=1)})
+    assert caring.rotate(ticks.room) == {"asked": 3}
+    assert (sorted(ticks.asked), ticks.tasks) == (sorted(due), {"actas.exchange_grant"})
+
+
+def test_care_waits_while_others_have_asked_for_something(ticks, cared):
+    cared()
+    ticks.waiting = 1
+    assert caring.rotate(ticks.room) == {"asked": 0}
+    ticks.waiting = 0
+    assert caring.rotate(ticks.room) == {"asked": 1}
+
+
+def test_care_is_spread_and_much_of_one_provider_holds_up_no_other(ticks, cared):
+    many, one, other = cared(caring.PER_PROVIDER * 2), cared(provider="a"), cared(provider="y")
+    assert caring.rotate(ticks.room) == {"asked": caring.PER_PROVIDER + 2}
+    assert set(one + other) < set(ticks.asked)
+    assert [grant for grant in ticks.asked if grant in many] == many[: caring.PER_PROVIDER - 1 : -1], (
+        "the longest due first"
+    )
+
+
+def test_what_ticks_look_for_is_found_by_indexes(ticks, data_keys, cared, documents):
     """A tick's cost depends on what is due, not on what is stored."""
     data_keys(20)
+    for provider in ("x", "y", "z"):
+        cared(100, due_in=60, provider=provider)
     seen = []
     documents.command("profile", 2)
     try:
@@ -443,11 +518,13 @@ def test_what_ticks_look_for_is_found_by_indexes(ticks, data_keys, documents):
         renewing.renew_keys(ticks.room)
         open_drill(documents, began_at=ticks.now - timedelta(days=1))
         drilling.drill(ticks.room)
+        caring.rotate(ticks.room)
         seen = list(documents["system.profile"].find({"ns": f"{documents.name}.grants", "appName": "actas"}))
     finally:
         documents.command("profile", 0)
         documents["system.profile"].drop()
-    assert len(seen) >= 5
+    assert len(seen) >= 6
+    assert max(entry["keysExamined"] for entry in seen) < 50
     assert {(entry.get("planSummary", "").split()[0], entry["docsExamined"]) for entry in seen} <= {
         ("IXSCAN", 0),
         ("DISTINCT_SCAN", 0),

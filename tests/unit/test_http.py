@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import SecretStr
 
 from actas.http import MAX_REPLY_BYTES, Http, NoReply, NotSent, Reply
 from tests.unit.peer import http_reply, reset
@@ -353,7 +354,7 @@ def test_nothing_secret_is_logged_at_any_level(http, peer, caplog):
     caplog.set_level(logging.DEBUG)
     there = peer(200, CANARY.encode())
     http.send("POST", there.url, seconds=5, **SECRETS)
-    http.send("POST", there.url, seconds=5, json_body={"token": CANARY}, basic_auth=("id", CANARY))
+    http.send("POST", there.url, seconds=5, json_body={"token": CANARY}, basic_auth=("id", SecretStr(CANARY)))
     assert caplog.records
     assert "canary" not in caplog.text
 

@@ -118,6 +118,11 @@ def test_a_token_ends_as_the_reply_says_or_the_profile_knows(profile, reply, abs
         (LINKEDIN, {"said": 5.0}, False),
         (GOOGLE, {"renewed": False, "previous": days(180)}, False),
         (GOOGLE, {"renewed": False, "previous": days(2)}, False),
+        # Keycloak says the idle time begun anew, and only that, until the session's end is nearer
+        (KEYCLOAK, {"said": 1800.0}, True),
+        (GOOGLE, {"renewed": False, "said": 180.0 * DAY}, True),
+        (GOOGLE, {"renewed": False, "said": 180.0 * DAY - 1}, True),
+        (GOOGLE, {"renewed": False, "said": 179.0 * DAY}, False),
         # a session's end stands still while its tokens rotate; whole seconds may make it waver
         (X, {"said": 90.0 * DAY, "previous": days(90)}, False),
         (GITHUB, {"said": 90.0 * DAY, "previous": days(90) - timedelta(seconds=1)}, False),

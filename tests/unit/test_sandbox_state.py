@@ -12,9 +12,11 @@ from threading import Barrier
 import pytest
 
 from actas.errors import SettingsError
+from actas.providers.model import RefreshProfile
 from actas.sandbox.config import Client, read_config
 from actas.sandbox.records import Authorization, Issued, Reason, Refused
 from actas.sandbox.state import DUPLICATE_WINDOW, Books, account_id, s256
+from actas.sandbox.steered_clock import SteeredClock
 
 VERIFIER = "v" * 43
 REDIRECT = "http://127.0.0.1:1/cb"
@@ -148,6 +150,140 @@ def test_a_kept_refresh_token_stays_valid_and_no_new_one_is_issued(books):
     assert books.refresh(token, client_id="c").refresh_token
     counts = books.ledger()["counts"]
     assert (counts["exchanges"], counts["reuse"]) == (3, 0)
+
+
+# --- refresh tokens of other kinds ---
+
+
+def of_kind(clock: FakeClock, **profile: object) -> Books:
+    return Books(clock, access_seconds=60, refresh={"c": RefreshProfile(**profile)})
+
+
+def exchange(books: Books, token: str) -> Issued:
+    return books.refresh(token, client_id="c")
+
+
+def test_within_the_reuse_window_a_used_refresh_token_is_accepted_again(clock):
+    books = of_kind(clock, kind="rotating", reuse_window_seconds=30)
+    first = grant(books)
+    second = exchange(books, first.refresh_token)
+    clock.pass_(29)
+    again = exchange(books, first.refresh_token)
+    assert len({first.refresh_token, second.refresh_token, again.refresh_token}) == 3
+    third = exchange(books, second.refresh_token)  # what it had brought before lives on
+    assert books.ledger()["counts"]["reuse"] == 0
+    clock.pass_(1)  # counted from the first use, not the last
+    assert refused(exchange, books, first.refresh_token) is Reason.TOKEN
+    assert refused(exchange, books, third.refresh_token) is Reason.TOKEN
+    [family] = books.ledger()["families"]
+    assert (family["alive"], family["exchanges"], family["reuse"], family["living"]) == (False, 3, 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["sliding", "static"])
+def test_a_refresh_token_that_does_not_rotate_may_be_used_at_any_time(clock, kind):
+    books = of_kind(clock, kind=kind)
+    token = grant(books).refresh_token
+    for _ in range(3):
+        clock.pass_(1_000_000)
+        assert exchange(books, token).refresh_token is None
+    [family] = books.ledger()["families"]
+    assert (family["kind"], family["generation"], family["exchanges"], family["reuse"]) == (kind, 1, 3, 0)
+
+
+def test_a_lifetime_is_each_rotating_tokens_own(clock):
+    books = of_kind(clock, kind="rotating", lifetime_seconds=100)
+    token = grant(books).refresh_token
+    for _ in range(3):
+        clock.pass_(99)
+        token = exchange(books, token).refresh_token
+    clock.pass_(100)
+    assert refused(exchange, books, token) is Reason.TOKEN
+    [family] = books.ledger()["families"]
+    assert (family["exchanges"], family["reuse"], family["living"]) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["sliding", "static"])
+def test_a_lifetime_is_not_lengthened_by_use_where_the_token_stays(clock, kind):
+    books = of_kind(clock, kind=kind, lifetime_seconds=100)
+    token = grant(books).refresh_token
+    clock.pass_(99)
+    exchange(books, token)
+    clock.pass_(1)
+    assert refused(exchange, books, token) is Reason.TOKEN
+
+
+@pytest.mark.parametrize("kind", ["sliding", "rotating"])
+def test_idle_time_begins_anew_with_each_use(clock, kind):
+    books = of_kind(clock, kind=kind, idle_seconds=100)
+    token = grant(books).refresh_token
+    for _ in range(3):
+        clock.pass_(99)
+        token = exchange(books, token).refresh_token or token
+    clock.pass_(100)
+    assert refused(exchange, books, token) is Reason.TOKEN
+    assert refused(exchange, books, token) is Reason.TOKEN
+    assert books.ledger()["counts"]["reuse"] == 0, "it is over, not used"
+
+
+def test_a_reply_knows_when_the_refresh_token_in_force_ends(clock):
+    assert grant(of_kind(clock, kind="static")).refresh_expires_in is None
+    rotating = of_kind(clock, kind="rotating", lifetime_seconds=100)
+    first = grant(rotating)
+    clock.pass_(40)
+    assert (first.refresh_expires_in, exchange(rotating, first.refresh_token).refresh_expires_in) == (100, 100)
+    sliding = of_kind(clock, kind="sliding", lifetime_seconds=100, idle_seconds=70)
+    first = grant(sliding)
+    clock.pass_(40)
+    assert (first.refresh_expires_in, exchange(sliding, first.refresh_token).refresh_expires_in) == (70, 60)
+
+
+def test_where_revocation_takes_one_token_the_others_live_on(clock):
+    books = of_kind(clock, kind="rotating", revocation="token")
+    first = grant(books)
+    second = exchange(books, first.refresh_token)
+    assert books.ledger()["families"][0]["living"] == 3
+    books.revoke(second.refresh_token, client_id="c")
+    books.revoke(second.refresh_token, client_id="c")
+    assert refused(exchange, books, second.refresh_token) is Reason.TOKEN
+    books.authenticate(second.access_token, ())
+    books.revoke(second.access_token, client_id="c")
+    assert refused(books.authenticate, second.access_token, ()) is Reason.UNAUTHORIZED
+    books.authenticate(first.access_token, ())
+    ledger = books.ledger()
+    assert (ledger["counts"]["revocations"], ledger["families"][0]["alive"], ledger["families"][0]["living"]) == (
+        2,
+        True,
+        1,
+    )
+
+
+def test_each_client_has_its_own_kind(clock):
+    books = of_kind(clock, kind="static")
+    [theirs] = books.make_grants("other", ["bob"], SCOPES)
+    assert books.refresh(theirs.refresh_token, client_id="other").refresh_token is not None
+    assert [family["kind"] for family in books.ledger()["families"]] == ["rotating"]
+
+
+def test_grants_made_at_once_are_as_good_as_those_of_a_code_exchange(books):
+    made = books.make_grants("c", ["alice", "bob", "alice"], SCOPES)
+    assert [books.authenticate(issued.access_token, SCOPES).username for issued in made] == ["alice", "bob", "alice"]
+    for issued in made:
+        exchange(books, issued.refresh_token)
+    assert [(family["account"], family["exchanges"]) for family in books.ledger()["families"]] == [
+        ("alice", 1),
+        ("bob", 1),
+        ("alice", 1),
+    ]
+
+
+def test_a_clock_is_put_ahead_and_never_back(clock):
+    steered = SteeredClock(clock)
+    assert steered.put_ahead(60)
+    assert steered() == clock.now + timedelta(seconds=60)
+    clock.pass_(5)
+    assert steered.put_ahead(60)
+    assert not steered.put_ahead(59)
+    assert steered() == clock.now + timedelta(seconds=60)
 
 
 def test_access_tokens_die_at_their_time_the_first_one_at_its_own(books, clock):
@@ -317,6 +453,8 @@ def test_a_client_accepts_its_own_addresses_only(patterns, uri, accepted):
         ('{"clients": {}, "prot": 1}', "prot"),
         ('{"clients": {}, "host": "0.0.0.0"}', "loopback"),
         ('{"clients": {"c": {"secret": ["canary-secret"]}}}', "clients.c.secret"),
+        ('{"clients": {"c": {"refresh": {"kind": "static", "idle_seconds": 1}}}}', "clients.c.refresh.idle_seconds"),
+        ('{"clients": {"c": {"secret": "canary-secret", "refresh": {"kind": "canary"}}}}', "clients.c.refresh.kind"),
         ('{"clients": "canary-secret', "JSON"),
         ("{}", "clients"),
     ],

@@ -26,7 +26,7 @@ class FlowerApi:
         self._http = Http()
         self._url = stack.flower_url
         user, password = stack.flower_credentials
-        self._auth = (user, password.get_secret_value())
+        self._auth = (user, password)
 
     def close(self) -> None:
         self._http.close()

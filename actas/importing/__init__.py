@@ -1,0 +1,1 @@
+"""Moving in: the refresh tokens an app has lying readable in MongoDB become grants."""

@@ -1,0 +1,429 @@
+"""`actas import-tokens`: readable tokens become grants, each once, whatever interrupts it; then they are readable no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from bson import ObjectId, encode
+from click.testing import Result
+from pydantic import SecretStr
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from typer.testing import CliRunner
+
+import actas
+from actas import GrantStatus, JobStatus, Settings, cli
+from actas.clock import utc_now
+from actas.embedded.child import plain_environment
+from actas.embedded.stack import Stack
+from actas.errors import ActasError
+from actas.importing.after import NotVerified, shred, verify
+from actas.importing.mapping import parse_map
+from actas.importing.run import Importer
+from actas.providers import BUILT_IN
+from actas.stores.database import connect as open_database
+from actas.stores.import_source import Source
+from actas.stores.importing import ImportedGrants
+from actas.stores.verifications import Verifications
+from actas.vault.room import VaultRoom
+from tests.support import dance, eventually, nothing_is_sent
+
+ACCOUNTS = "user=handle,refresh_token=x.refresh_token,account=x.id"
+NAMELESS = "user=handle,refresh_token=x.refresh_token"
+
+Docs = Collection[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def admin(stack: Stack) -> Iterator[MongoClient[dict[str, Any]]]:
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
+        yield admin
+
+
+@pytest.fixture
+def source(admin: MongoClient[dict[str, Any]]) -> Iterator[Docs]:
+    """The database of the app as it was: one collection of its own for each test."""
+    collection = admin["legacy"][f"users-{uuid4().hex[:8]}"]
+    yield collection
+    collection.drop()
+
+
+@dataclass
+class Console:
+    """The console as the app runs it, with the app's settings; as a process of its own where that matters."""
+
+    env: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return self.env["IMPORT_MONGODB_URL"]
+
+    def __call__(self, collection: str, *options: str, mapping: str = ACCOUNTS, provider: str = "x") -> Result:
+        arguments = ["import-tokens", *self._arguments(collection, mapping, provider), *options]
+        done = CliRunner(env=self.env).invoke(cli.app, arguments)
+        shown = f"{done.stdout}{done.stderr}{done.exception!r}"
+        assert "canary" not in shown, "no token is ever printed"
+        assert isinstance(done.exception, ActasError | SystemExit | None), done.exception
+        return done
+
+    def json(self, collection: str, *options: str, **how: str) -> dict[str, Any]:
+        done = self(collection, "--json", *options, **how)
+        assert done.exit_code == 0, done.exception
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def refusal(self, collection: str, *options: str, **how: str) -> str:
+        done = self(collection, *options, **how)
+        assert isinstance(done.exception, ActasError)
+        return str(done.exception)
+
+    def started(self, collection: str, *options: str, **how: Any) -> subprocess.Popen[bytes]:
+        process = [sys.executable, "-c", "from actas.cli import main; main()", "import-tokens"]
+        argv = [*process, *self._arguments(collection, ACCOUNTS, "x"), *options]
+        return subprocess.Popen(argv, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+
+    @staticmethod
+    def _arguments(collection: str, mapping: str, provider: str) -> list[str]:
+        return ["--collection", collection, "--map", mapping, "--provider", provider]
+
+
+@pytest.fixture
+def console(stack: Stack) -> Console:
+    url = addressed(stack.servers.mongod.url.get_secret_value(), "legacy")
+    ours = {"PYTHONPATH": str(Path(actas.__file__).parents[1]), "IMPORT_MONGODB_URL": url}
+    return Console(plain_environment() | stack.role_env("app-demo") | ours)
+
+
+def addressed(url: str, database: str) -> str:
+    """The administrator's address, with another database in its path."""
+    host, _, options = url.partition("?")
+    return f"{host.rsplit('/', 1)[0]}/{database}?{options or 'authSource=admin'}"
+
+
+@pytest.fixture
+def grants(admin: MongoClient[dict[str, Any]]) -> Docs:
+    return admin["actas"]["grants"]
+
+
+@contextmanager
+def importer(settings: Settings, url: str, source: Docs) -> Iterator[tuple[Importer, Verifications]]:
+    """The steps one by one, as the console takes them."""
+    documents = open_database(settings.mongodb_url)
+    with (
+        closing(documents.client),
+        closing(VaultRoom(settings)) as vault,
+        closing(Source(SecretStr(url), source.name, parse_map(ACCOUNTS))) as theirs,
+    ):
+        grants = ImportedGrants(documents, "demo", "x")
+        yield (
+            Importer(
+                "demo",
+                "x",
+                BUILT_IN["x"].refresh,
+                "actas-demo",
+                frozenset({"tweet.write"}),
+                theirs,
+                grants,
+                vault,
+                utc_now,
+            ),
+            Verifications(documents),
+        )
+
+
+def ignore(_: int) -> None:
+    pass
+
+
+def doc(user: str, token: str | None = None, **more: Any) -> dict[str, Any]:
+    token = token or f"canary-{uuid4().hex}"
+    return {"handle": user, "x": {"id": f"id-{user}", "refresh_token": token} | more, "plan": "free"}
+
+
+def of(user: str) -> dict[str, Any]:
+    return {"user": {"$regex": f"^{user}"}}
+
+
+def readable(source: Docs) -> int:
+    return source.count_documents(
+        {"$or": [{"x.refresh_token": {"$exists": True}}, {"x.access_token": {"$exists": True}}]}
+    )
+
+
+def test_without_run_it_counts_and_writes_nothing(console, source, grants, connect, client, user):
+    taken = connect(user)
+    source.insert_many(
+        [
+            doc(f"{user}-a"),
+            doc(f"{user}-b"),
+            doc(f"{user}-b"),
+            {"_id": "no-token", "handle": f"{user}-c", "x": {"id": "1"}},
+            {"_id": "no-user", "x": {"id": "2", "refresh_token": "canary-2"}},
+            {
+                "_id": "canary-3-is-the-token",
+                "handle": f"{user}-d",
+                "x": {"id": "3", "refresh_token": "canary-3-is-the-token"},
+            },
+            {"handle": user, "x": {"id": taken.account, "refresh_token": "canary-older"}},
+        ]
+    )
+    before = list(source.find()), list(grants.find(of(user)))
+    told = console.json(source.name, "--shred")
+    assert {name: told[name] for name in ("run", "found", "importable", "connected_here", "already_stored")} == {
+        "run": False,
+        "found": 7,
+        "importable": 2,
+        "connected_here": 1,
+        "already_stored": 0,
+    }
+    assert told["duplicates"]["count"] == 1
+    assert {tally["count"] for tally in told["unusable"].values()} == {1}
+    examples = [tally["examples"] for tally in told["unusable"].values()]
+    assert sorted(examples) == [[], ["no-token"], ["no-user"]]
+    assert (told["scopes_assumed"], "tweet.write" in told["scopes"]) == (True, True)
+    said = console(source.name).stdout
+    assert "nothing was written" in said
+    assert "assumed" in said
+    assert (list(source.find()), list(grants.find(of(user)))) == before
+
+
+def test_tokens_are_stored_read_back_and_unset_and_work(console, source, grants, client, sandbox, user, posts, admin):
+    mine = dance(client, sandbox, user)
+    # An access token that is no good any more, so that the job must exchange the refresh token.
+    source.insert_one(doc(user, mine["refresh_token"], access_token="canary-access", until=1))
+    source.insert_many([doc(f"{user}-{n}", access_token=f"canary-access-{n}", until=2_000_000_000) for n in range(5)])
+    mapping = f"{ACCOUNTS},access_token=x.access_token,expires_at=x.until"
+    told = console.json(
+        source.name, "--run", "--shred", "--yes", "--scopes", "tweet.write tweet.read users.read", mapping=mapping
+    )
+    assert (told["stored"], told["verified"]) == ({"new": 6, "anew": 0}, 6)
+    assert told["shredded"] == {"unset": 6, "changed_since": 0, "used_here_and_changed_there": 0, "left": 0}
+    assert readable(source) == 0
+    assert source.count_documents({"plan": "free", "x.id": {"$exists": True}}) == 6, "and nothing else is gone"
+    stored = list(grants.find(of(user)))
+    assert {each["generation"] for each in stored} == {1}
+    assert {each["verified"]["ok"] for each in stored} == {True}
+    assert sum(each["access_token"] is not None for each in stored) == 5
+    assert not [each for each in stored if "fingerprint" in each["imported"] or "verify_asked_at" in each]
+    raw = b"".join(
+        encode(each) for name in admin["actas"].list_collection_names() for each in admin["actas"][name].find()
+    )
+    assert b"canary" not in raw
+    assert mine["refresh_token"].encode() not in raw
+    assert client.wait(client.schedule("x.post", user=user, payload={"text": "moved"}).id).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["moved"]
+    again = console.json(source.name, "--run", "--shred", "--yes", mapping=mapping)
+    assert (again["stored"], again["shredded"]["unset"]) == ({"new": 0, "anew": 0}, 0)
+
+
+def test_killed_midway_and_run_again_each_token_is_stored_once(console, source, grants, user):
+    source.insert_many([doc(f"{user}-{n:05}") for n in range(8_000)])
+    running = console.started(source.name, "--run")
+    eventually(lambda: grants.count_documents(of(user)) >= 500, what="it is under way")
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    first = {each["_id"]: each["refresh_token"] for each in grants.find(of(user))}
+    assert 500 <= len(first) < 8_000
+    told = console.json(source.name, "--run")
+    # A little more, if the server was still at what it had been sent.
+    assert len(first) <= told["already_stored"] == 8_000 - told["stored"]["new"] < 8_000
+    stored = {each["_id"]: each for each in grants.find(of(user))}
+    assert len({each["account"] for each in stored.values()}) == len(stored) == 8_000
+    assert all(stored[grant]["refresh_token"] == token for grant, token in first.items()), "nothing was overwritten"
+    assert told["verified"] >= 200
+    unsetting = console.started(source.name, "--run", "--shred", "--yes")
+    eventually(lambda: readable(source) <= 7_500, seconds=60, what="it is unsetting")
+    unsetting.send_signal(signal.SIGKILL)
+    unsetting.communicate()
+    left = readable(source)
+    told = console.json(source.name, "--run", "--shred", "--yes")
+    assert 0 < told["shredded"]["unset"] <= left
+    assert readable(source) == 0
+    assert grants.count_documents(of(user) | {"imported.fingerprint": {"$exists": True}}) == 0
+
+
+def test_a_token_that_changed_since_is_not_unset_and_stored_anew_when_run_again(
+    console, source, grants, client, sandbox, user, posts
+):
+    source.insert_many([doc(f"{user}-still"), doc(user)])
+    console.json(source.name, "--run")
+    newer = dance(client, sandbox, user)["refresh_token"]
+    source.update_one({"handle": user}, {"$set": {"x.refresh_token": newer}})
+    survey = console.json(source.name)
+    assert (survey["of_these_changed_since"], survey["already_stored"]) == (1, 1)
+    told = console.json(source.name, "--run", "--shred", "--yes")
+    assert (told["stored"], told["shredded"]["unset"]) == ({"new": 0, "anew": 1}, 2)
+    assert client.wait(client.schedule("x.post", user=user, payload={"text": "newer"}).id).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["newer"]
+
+
+def test_a_token_that_changes_while_it_is_unset_stays(console, source, grants, user, app_settings, monkeypatch):
+    """The old app writes between our reading and our writing: what it wrote is nowhere else."""
+    source.insert_many([doc(f"{user}-a"), doc(f"{user}-b")])
+    told = console.json(source.name, "--run")
+    assert told["stored"]["new"] == 2
+    with importer(app_settings, console.url, source) as (one, _):
+        unset = one.source.unset
+
+        def old_app_is_faster(docs: Any) -> int:
+            source.update_one({"handle": f"{user}-b"}, {"$set": {"x.refresh_token": "canary-written-meanwhile"}})
+            return unset(docs)
+
+        monkeypatch.setattr(one.source, "unset", old_app_is_faster)
+        done = shred(one, ignore)
+    assert (done.unset, done.changed_since) == (1, 1)
+    assert source.find_one({"handle": f"{user}-b"})["x"]["refresh_token"] == "canary-written-meanwhile"
+    assert [each["user"] for each in grants.find(of(user) | {"imported.fingerprint": {"$exists": True}})] == [
+        f"{user}-b"
+    ]
+
+
+def test_a_grant_that_was_used_is_left_alone_when_its_source_changed(console, source, grants, client, sandbox, user):
+    source.insert_one(doc(user, dance(client, sandbox, user)["refresh_token"]))
+    console.json(source.name, "--run")
+    assert client.wait(client.schedule("x.post", user=user, payload={"text": "used"}).id).status is JobStatus.SUCCEEDED
+    source.update_one({"handle": user}, {"$set": {"x.refresh_token": "canary-other"}})
+    before = grants.find_one({"user": user})["refresh_token"]
+    told = console.json(source.name, "--run", "--shred", "--yes")
+    assert told["used_here_and_changed_there"] == told["shredded"]["used_here_and_changed_there"] == 1
+    assert grants.find_one({"user": user})["refresh_token"] == before
+    assert readable(source) == 1
+
+
+def test_users_without_an_account_get_it_when_they_connect_and_keep_their_grant(
+    console, source, grants, client, connect, sandbox, user, posts
+):
+    source.insert_many(
+        [doc(user, dance(client, sandbox, user)["refresh_token"]), {"handle": ObjectId(), "x": doc("")["x"]}]
+    )
+    assert console.json(source.name, "--run", mapping=NAMELESS)["stored"]["new"] == 2
+    (grant,) = client.grants(user=user)
+    assert grant.account == f"imported:{user}"
+    assert client.wait(client.schedule("x.post", user=user, payload={"text": "1"}).id).status is JobStatus.SUCCEEDED
+    connected = connect(user)
+    assert [(each.id, each.account) for each in client.grants(user=user)] == [(grant.id, connected.account)]
+    assert (connected.id, connected.generation, connected.account.isdigit()) == (grant.id, 3, True)
+    assert client.wait(client.schedule("x.post", user=user, payload={"text": "2"}).id).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["1", "2"]
+    again = console.json(source.name, "--run", "--shred", "--yes", mapping=NAMELESS)
+    assert again["stored"]["new"] == 0, "who has connected is not imported once more"
+    assert (again["shredded"]["unset"], readable(source)) == (2, 0)
+
+
+def test_a_user_who_disconnected_is_not_brought_back(console, source, client, connect, user):
+    connect(user)
+    client.disconnect(user=user, provider="x")
+    source.insert_one(doc(user))
+    told = console.json(source.name, "--run", mapping=NAMELESS)
+    assert (told["stored"]["new"], told["connected_here"]) == (0, 1)
+    assert [each.status for each in client.grants(user=user)] != [GrantStatus.ACTIVE]
+
+
+def test_nothing_is_unset_when_a_stored_token_cannot_be_read_back(console, source, grants, user):
+    source.insert_many([doc(f"{user}-a"), doc(f"{user}-b")])
+    console.json(source.name, "--run")
+    grants.update_one({"user": f"{user}-a"}, {"$set": {"refresh_token.ciphertext": b"damaged"}})
+    assert "cannot read 1 of 2 stored grants (bad_envelope: 1)" in console.refusal(
+        source.name, "--run", "--shred", "--yes"
+    )
+    assert readable(source) == 2
+
+
+def test_without_a_worker_and_a_scheduler_it_says_so_and_unsets_nothing(console, source, stack, user, app_settings):
+    source.insert_one(doc(user))
+    with nothing_is_sent(stack), importer(app_settings, console.url, source) as (one, grants_of_ours):
+        one.store(one.survey(ignore), ignore)
+        ids = one.grants.sample(one.source.name, 10)
+        with pytest.raises(NotVerified, match="read 0: are a worker, a scheduler"):
+            verify(grants_of_ours, ids, ignore, clock=utc_now, patience=0.5)
+    assert readable(source) == 1
+
+
+@pytest.mark.parametrize(("answer", "left"), [(b"n\n", 1), (b"y\n", 0)], ids=["no", "yes"])
+def test_it_asks_before_it_unsets(console, source, user, answer, left):
+    source.insert_one(doc(user))
+    keyboard, terminal = os.openpty()
+    try:
+        running = console.started(source.name, "--run", "--shred", stdin=terminal)
+        os.write(keyboard, answer)
+        told, asked = running.communicate(timeout=60)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    assert b"unset the readable tokens" in asked
+    assert readable(source) == left
+    assert (running.returncode, b"oplog and backups" in told) == (left, not left)
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "words"),
+    [
+        ([], {"mapping": "user=handle"}, "refresh_token must be there"),
+        ([], {"mapping": "user=handle,refresh_token=nowhere"}, "none of the 1 documents"),
+        ([], {"provider": "nobody"}, "no provider 'nobody'"),
+        (["--scopes", "tweet.write \\"], {}, "no scope"),
+        (["--from-mongodb", "mongodb://127.0.0.1:1/"], {}, "DATABASE"),
+        (["--from-mongodb", "canary://u:canary@h/x"], {}, "DATABASE"),
+        (
+            ["--from-mongodb", "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=300"],
+            {},
+            "source's MongoDB does not answer",
+        ),
+        (["--run", "--shred"], {}, "--yes"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(console, source, user, options, how, words):
+    source.insert_one(doc(user))
+    said = console.refusal(source.name, *options, **how)
+    assert words in said
+    assert "\n" not in said
+
+
+def test_a_collection_that_is_not_there_is_told_with_those_that_are(console, source, user):
+    source.insert_one(doc(user))
+    said = console.refusal("nobody")
+    assert "legacy.nobody is empty or not there; in legacy there are: " in said
+    assert source.name in said
+
+
+def test_a_source_that_lets_us_not_in_or_not_write_is_told_before_anything_is_stored(
+    console, source, grants, admin, stack, user
+):
+    source.insert_one(doc(user))
+    name = f"reader-{uuid4().hex[:6]}"
+    admin["legacy"].command("createUser", name, pwd="canary-pw", roles=["read"])
+    host = stack.servers.mongod.address
+    console.env["IMPORT_MONGODB_URL"] = f"mongodb://{name}:canary-pw@{host}/legacy"
+    assert console(source.name).exit_code == 0
+    assert "may not read and update" in console.refusal(source.name, "--run", "--shred", "--yes")
+    console.env["IMPORT_MONGODB_URL"] = f"mongodb://{name}:canary-wrong@{host}/legacy"
+    assert "refuses user, password" in console.refusal(source.name)
+    assert list(grants.find(of(user))) == []
+
+
+def test_without_the_apps_own_credentials_nothing_is_stored(console, source, stack, grants, user):
+    source.insert_one(doc(user))
+    providers = Path(console.env["ACTAS_PROVIDERS_FILE"])
+    other = providers.with_name("providers-for-import.toml")
+    other.write_text(f"{providers.read_text()}\n{providers.read_text().replace('[providers.x]', '[providers.y]')}" + Y)
+    console.env["ACTAS_PROVIDERS_FILE"] = str(other)
+    assert "no client credentials for y" in console.refusal(source.name, "--run", provider="y")
+    assert list(grants.find(of(user))) == []
+
+
+Y = """
+account_path = "/me"
+account_id = ["id"]
+refresh = {kind = "static"}
+"""

@@ -1,0 +1,174 @@
+"""The leak drill, end to end: whoever copied everything before it holds nothing that works after it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient
+from typer.testing import CliRunner
+
+from actas import Client, JobStatus
+from actas.cli import app as console_app
+from actas.cli import leak_drill
+from actas.embedded.stack import Stack
+from actas.envelope import Purpose
+from actas.errors import EnvelopeError
+from actas.records import Grant
+from actas.sandbox.remote import SandboxControl
+from actas.vault.keys import VaultKeys
+from actas.vault.room import VaultRoom, kek_name
+from tests.support import eventually, family, settings_from
+from worker.keys import DataKeys
+
+
+@pytest.fixture
+def documents(stack: Stack) -> Iterator[Any]:
+    """MongoDB with an administrator's powers; each drill has the grants of its own test only."""
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
+        for name in ("grants", "drills"):
+            admin["actas"][name].delete_many({})
+        yield admin["actas"]
+        for name in ("grants", "drills"):
+            admin["actas"][name].delete_many({})
+
+
+@pytest.fixture
+def vault(stack: Stack) -> Iterator[VaultKeys]:
+    with closing(VaultKeys(settings_from(stack.role_env("operator")))) as vault:
+        yield vault
+
+
+@pytest.fixture
+def drill(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`actas keys leak-drill` with the operator's credentials."""
+
+    def drill(*words: str) -> Any:
+        for name, value in stack.role_env("operator").items():
+            monkeypatch.setenv(name, value)
+        return CliRunner().invoke(console_app, ["keys", "leak-drill", "--app", "demo", "--yes", *words])
+
+    return drill
+
+
+@pytest.fixture
+def users(connect: Callable[..., Any], documents: Any, user: str) -> list[str]:
+    names = [f"{user}-{n}" for n in range(5)]
+    for name in names:
+        connect(name)
+    return names
+
+
+def copied(documents: Any, user: str) -> Grant:
+    return Grant.from_doc(documents["grants"].find_one({"user": user}))
+
+
+def test_what_was_copied_before_a_drill_is_worthless_after_it_and_all_grants_work(
+    drill, documents, users, client: Client, sandbox: SandboxControl, stack, vault, monkeypatch
+):
+    thief = copied(documents, users[0])
+    with closing(VaultRoom(settings_from(stack.role_env("worker")))) as room:
+        # The worst case: the thief had not only the copy but could unwrap, and so holds the token itself.
+        token = DataKeys(room, seconds=0).read(thief, Purpose.REFRESH)
+        before = {name: copied(documents, name) for name in users}
+        monkeypatch.setattr("actas.retiring.SETTLING", timedelta(seconds=3))
+        result = drill()
+        assert result.exit_code == 0, result.output
+        for line in (
+            "data keys replaced: 5",
+            "exchanged at the provider, old ones worthless: 5 x",
+            "are retired; Vault no longer unwraps a copied data key",
+            "access tokens from before may work until",
+        ):
+            assert line in result.stdout
+        with pytest.raises(EnvelopeError):
+            DataKeys(room, seconds=0).read(thief, Purpose.REFRESH)
+    for name in users:
+        after = copied(documents, name)
+        assert after.data_key.id != before[name].data_key.id
+        assert after.data_key.key_version == vault.kek("demo").latest
+        assert (family(sandbox, name)["exchanges"], family(sandbox, name)["reuse"]) == (1, 0)
+        job = client.wait(client.schedule("x.post", user=name, payload={"text": "still here"}).id)
+        assert job.status is JobStatus.SUCCEEDED
+    (kept,) = documents["drills"].find()
+    assert kept["finished_at"] is not None
+    assert kept["report"]["replaced"] == 5
+    credentials = client._room.vault.client_credentials("demo", "x")
+    reply = httpx.post(
+        f"{sandbox.base_url}/2/oauth2/token",
+        data={"grant_type": "refresh_token", "refresh_token": token.get_secret_value()},
+        auth=(credentials.client_id, credentials.client_secret.get_secret_value()),
+    )
+    assert reply.status_code == 400
+
+
+def test_a_drill_whose_console_was_killed_goes_on_and_the_kek_is_rotated_once(
+    drill, documents, users, stack, vault, sandbox
+):
+    before = vault.kek("demo").latest
+    stack.processes["worker1"].pause()
+    stack.processes["worker2"].pause()
+    try:
+        run = [sys.executable, "-c", "from actas.cli import main; main()", "keys", "leak-drill", "--yes", "--no-wait"]
+        console = subprocess.Popen(run, env=os.environ | stack.role_env("operator"), stdout=subprocess.DEVNULL)
+        eventually(lambda: documents["drills"].count_documents({"key_version": before + 1}))
+        console.send_signal(signal.SIGKILL)
+        console.wait()
+    finally:
+        stack.processes["worker1"].resume()
+        stack.processes["worker2"].resume()
+    result = drill("--no-wait")
+    assert result.exit_code == 0, result.output
+    assert "data keys replaced: 5" in result.stdout
+    assert f"versions before {before + 1} still work" in result.stdout
+    assert "actas keys retire --app demo" in result.stdout
+    assert vault.kek("demo").latest == before + 1
+    assert documents["drills"].count_documents({}) == 1
+    assert {family(sandbox, name)["reuse"] for name in users} == {0}
+
+
+def test_a_rotation_that_could_not_be_noted_is_not_made_twice(drill, documents, users, vault):
+    before = vault.kek("demo").latest
+    began = {"open": True, "app": "demo", "from_version": before, "key_version": None, "finished_at": None}
+    unnoted = {"to_renew": 0, "access_tokens_until": None, "began_at": copied(documents, users[0]).created_at}
+    documents["drills"].insert_one({"_id": "d", **began, **unnoted})
+    vault.rotate(kek_name("demo"))
+    assert drill("--no-wait").exit_code == 0
+    assert vault.kek("demo").latest == before + 1
+    assert documents["drills"].find_one()["report"]["replaced"] == 5
+
+
+def test_a_grant_that_cannot_be_renewed_holds_up_nobody_and_is_told_with_its_code(
+    drill, documents, users, sandbox, monkeypatch
+):
+    monkeypatch.setattr(leak_drill, "PATIENCE_SECONDS", 8.0)
+    broken = copied(documents, users[0])
+    documents["grants"].update_one({"_id": broken.id}, {"$set": {"data_key.wrapped": "vault:v1:AAAA"}})
+    result = drill("--no-wait")
+    assert result.exit_code == 1
+    assert "data keys replaced: 4" in result.stdout
+    assert f"could not be renewed (bad_envelope): 1: {broken.id}" in result.stdout
+    assert "the drill stays open" in result.stdout
+    assert documents["drills"].find_one()["finished_at"] is None
+    drill("--give-up")
+    kept = documents["drills"].find_one()
+    assert kept["finished_at"] is not None
+    assert kept["report"]["failed"] == {"bad_envelope": 1}
+    assert "no drill is open for demo" in str(drill("--give-up").exception)
+
+
+def test_what_is_no_longer_active_is_told_and_not_renewed(drill, documents, users, sandbox):
+    documents["grants"].update_one({"user": users[0]}, {"$set": {"status": "reauthorization_required"}})
+    result = drill("--no-wait")
+    assert result.exit_code == 0
+    assert "data keys replaced: 4" in result.stdout
+    assert "not active, and so not renewed: 1 reauthorization_required" in result.stdout
+    assert family(sandbox, users[0])["exchanges"] == 0
