@@ -104,7 +104,9 @@ def test_redis_is_killed_and_comes_back_later(world, user, posts, point):
     comes_to_a_good_end(held, posts)
 
 
-def test_redis_is_wiped_and_the_worker_killed_with_a_reply_in_both_and_its_loss_is_said(world, connect, user, posts, flush):
+def test_redis_is_wiped_and_the_worker_killed_with_a_reply_in_both_and_its_loss_is_said(
+    world, connect, user, posts, flush
+):
     with exchange_held(world, user, RESCUED) as held:
         flush()
         held.worker().kill()
@@ -136,9 +138,7 @@ def test_vault_is_sealed_and_comes_back(world, user, posts, vault_admin, point):
             what="its token cannot be read",
         )
     else:
-        eventually(
-            lambda: world.client.grant(user=user, provider="x").generation == 2, what="what came needs no Vault"
-        )
+        eventually(lambda: world.client.grant(user=user, provider="x").generation == 2, what="what came needs no Vault")
     world.stack.servers.bao.restart()  # it unseals itself
     comes_to_a_good_end(held, posts)
 
