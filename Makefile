@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SEEDS ?= 50
+SCALE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit check format clean
+.PHONY: help install demo up test test-unit test-attacks test-faults test-scale check format clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -24,11 +26,20 @@ demo: $(READY) ## the main job, on real servers, in about a minute (KEEP=1 leave
 up: $(READY) ## run everything on this machine until Ctrl-C
 	@$(BIN)/actas up
 
-test: $(READY) ## all tests that need nothing but pip; real servers, real processes
-	$(BIN)/pytest --numprocesses=3 --dist=loadfile $(ARGS)
+test: $(READY) ## what is claimed, tried: rules, real servers, attacks (long ones have verbs of their own, below)
+	$(BIN)/pytest tests/unit tests/integration tests/attacks --numprocesses=3 --dist=loadfile $(ARGS)
 
 test-unit: $(READY) ## the pure rules only, in seconds
 	$(BIN)/pytest tests/unit $(ARGS)
+
+test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role's credentials gets nothing
+	$(BIN)/pytest tests/attacks --numprocesses=2 --dist=loadfile $(ARGS)
+
+test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; SEEDS=50 random mixes of all that
+	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=2 --dist=loadfile $(ARGS)
+
+test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
+	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)
 
 check: $(READY) ## lint, formatting, types, import walls
 	$(BIN)/ruff check .

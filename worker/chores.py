@@ -49,6 +49,8 @@ def exchange_grant(grant_id: str, room: Room) -> bool:
     except (NeedsUser, Stopped):
         return False
     except ActasError as error:
+        if isinstance(error, ClientRefused):
+            room.gates.close_to_client(grant.app, grant.provider)
         log.warning("grant.care grant=%s code=%s", grant_id, error.code)
         room.grants.put_off_care(grant_id, until=room.clock() + CARE_PAUSE)
         return False

@@ -278,8 +278,8 @@ class Exchange:
             # Believed, unless the grant has moved on since we read it.
             lost = rotates and (held.unanswered or grant.unanswered_at is not None)
             cause = LOST_ROTATION if lost else dead.provider_code
-            if not self.grants.require_reauthorization(grant, cause, self.clock()):
-                raise TokenPending from None  # a newer generation is there, or somebody disconnected: look again
+            if not self.grants.require_reauthorization(grant, cause, self.clock(), owner=held.owner):
+                raise TokenPending from None  # it has moved on, or the lease is another's: look again
             raise NeedsUser(f"{grant.provider} no longer accepts the grant ({dead.provider_code})") from None
 
     def _write(

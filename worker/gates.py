@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from actas.clock import Clock, from_numeric_date, to_numeric_date
 from actas.redis_client import redis_client
+from worker.decision import OPERATOR_PAUSE
 from worker.errors import AtGate
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,11 @@ class Gates:
             self._redis.set(PREFIX + gate, to_numeric_date(until), pxat=milliseconds)
         except redis.RedisError as error:
             log.warning("gate.close gate=%s redis=%s", gate, type(error).__name__)
+
+    def close_to_client(self, app: str, provider: str) -> None:
+        """The provider refuses the app's own credentials: its jobs there wait until an operator has mended them."""
+        log.error("client.refused app=%s provider=%s: mend its client credentials", app, provider)
+        self.close(client_gate(app, provider), self._clock() + OPERATOR_PAUSE)
 
     def check(self, gates: Sequence[str]) -> None:
         """Pass if all of these gates are open.

@@ -20,7 +20,7 @@ from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
 from actas.states import JobStatus
 from actas.stores.effects import Effect
-from worker.decision import INTERNAL_ERROR, OPERATOR_PAUSE, Decision, decide
+from worker.decision import INTERNAL_ERROR, Decision, decide
 from worker.errors import (
     AccessTokenRefused,
     Held,
@@ -167,8 +167,7 @@ def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
     try:
         return room.exchange.access_token(grant, asked_by=job.id)
     except ClientRefused:
-        room.gates.close(client_gate(grant.app, grant.provider), room.clock() + OPERATOR_PAUSE)
-        log.error("client.refused app=%s provider=%s: mend its client credentials", grant.app, grant.provider)  # noqa: TRY400 - the traceback says nothing more
+        room.gates.close_to_client(grant.app, grant.provider)
         raise
 
 

@@ -226,9 +226,17 @@ class Grants:
         return self._grants.update_one(query, update).matched_count == 1
 
     @translated
-    def require_reauthorization(self, grant: Grant, cause: str, now: datetime) -> bool:
-        """The provider no longer accepts what this generation holds; False if the grant has moved on meanwhile."""
-        query = {"_id": grant.id, "generation": grant.generation, "status": str(GrantStatus.ACTIVE)}
+    def require_reauthorization(self, grant: Grant, cause: str, now: datetime, *, owner: str) -> bool:
+        """The provider no longer accepts what this generation holds; False if the grant has moved on meanwhile.
+
+        Only whoever has the lease may say so: another may have sent the token since, and have its successor on the way.
+        """
+        query = {
+            "_id": grant.id,
+            "generation": grant.generation,
+            "status": str(GrantStatus.ACTIVE),
+            "exchange_lease.owner": owner,
+        }
         fields = {
             "status": str(GrantStatus.REAUTHORIZATION_REQUIRED),
             "failure": _failed_once_more(cause, now),

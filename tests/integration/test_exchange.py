@@ -147,10 +147,28 @@ def test_a_late_reply_heals_the_grant_and_its_jobs_go_on(client, room, documents
     assert (after.generation, after.failure, after.unanswered_at) == (3, None, None)
 
 
-def test_a_late_reply_does_not_heal_what_the_provider_itself_has_ended(room, sandbox, stale, user):
+def test_whoever_has_lost_the_lease_calls_nothing_dead(room, documents, sandbox, stale, user):
+    """The token it sent had been sent by another before, whose reply is still on its way."""
+    sandbox.misbehave("token", "status", status=400, body={"error": "invalid_grant"}, times=1, account=user)
+
+    def meanwhile(point: FaultPoint) -> None:
+        if point is FaultPoint.EXCHANGE_JOURNALED:
+            documents.grants.update_one({"_id": stale.id}, {"$set": {"exchange_lease.owner": "another"}})
+
+    listen(meanwhile)
+    try:
+        with pytest.raises(TokenPending):
+            room.exchange.access_token(stale)
+    finally:
+        listen(None)
+    assert look(room, stale).status is GrantStatus.ACTIVE
+
+
+def test_a_late_reply_does_not_heal_what_the_provider_itself_has_ended(room, documents, sandbox, stale, user):
     def meanwhile(point: FaultPoint) -> None:
         if point is FaultPoint.EXCHANGE_ANSWERED:
-            assert room.grants.require_reauthorization(look(room, stale), "access_denied", room.clock())
+            owner = documents.grants.find_one({"_id": stale.id})["exchange_lease"]["owner"]
+            assert room.grants.require_reauthorization(look(room, stale), "access_denied", room.clock(), owner=owner)
 
     listen(meanwhile)
     try:

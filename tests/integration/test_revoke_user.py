@@ -282,6 +282,19 @@ def test_a_job_of_before_that_only_the_watermark_reaches_does_not_run(
     assert posts(user) == []
 
 
+@pytest.mark.parametrize(("jobs", "write"), [("cancel", "ask_to_stop"), ("hold", "hold")])
+def test_the_watermark_is_there_before_any_job_is_touched(client, user, entries, jobs, write, monkeypatch):
+    """A job that is added, put back or let go in between is found by the next look at it."""
+    store, seen = client._room.jobs, []
+    real = getattr(store, write)
+    monkeypatch.setattr(
+        store, write, lambda *a, **k: seen.append(entries.find_one({"_id": f"user:demo/{user}"})) or real(*a, **k)
+    )
+    client.revoke_user(user, jobs=jobs)
+    assert seen
+    assert None not in seen
+
+
 @pytest.mark.parametrize("jobs", ["cancel", "hold"])
 def test_what_would_pass_for_older_is_not_signed_at_all(client, connect, user, jobs):
     connect(user)
