@@ -6,7 +6,7 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -22,7 +22,7 @@ from actas.stores.database import Documents
 from tests.faults.injecting import Faults, Strike
 from tests.support import connected, made_stale
 
-#: From here on whatever was due is under way; before, its faults are armed.
+#: Until a job is due its fault is armed.
 IN_A_MOMENT = timedelta(seconds=3)
 
 
@@ -32,7 +32,7 @@ class Victim:
     grant: str
     #: The job that needs the token; only at the exchange's steps.
     job: str | None
-    point: FaultPoint
+    strike: Strike
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +51,31 @@ class World:
         for name, process in self.stack.processes.items():
             if name.startswith("worker") and name != worker:
                 process.stop()
-        victims: dict[str, Victim] = {}
-        strikes: list[Strike] = []
-        for name, point in points.items():
-            victims[name], strike = self._hold(point, datetime.now(UTC) + IN_A_MOMENT)
-            strikes.append(strike)
-        for strike in strikes:
-            strike.happened()
+        victims = {name: self._hold(point) for name, point in points.items()}
+        for victim in victims.values():
+            victim.strike.happened()
         return victims
 
-    def _hold(self, point: FaultPoint, at: datetime) -> tuple[Victim, Strike]:
+    def _hold(self, point: FaultPoint) -> Victim:
         user = f"u{uuid4().hex[:12]}"
         grant = connected(self.client, self.sandbox, user).id
         kind = point.partition(".")[0]
         if kind == "exchange":
             made_stale(self.documents, user)
+            at = datetime.now(UTC) + IN_A_MOMENT
             job = self.client.schedule("x.post", user=user, payload={"text": f"held at {point}"}, at=at).id
-            return Victim(user, grant, job, point), self.faults.strikes(point, "hold", job)
-        strike = self.faults.strikes(point, "hold", grant)
+            return Victim(user, grant, job, self.faults.arm(point, "hold", job))
+        strike = self.faults.arm(point, "hold", grant)
         if kind == "renewal":
             long_ago = {"data_key.made_at": datetime(2020, 1, 1, tzinfo=UTC)}
             self.documents["grants"].update_one({"_id": grant}, {"$set": long_ago})
             self.ask(RENEW_KEY_TASK, grant)
         else:
             self.client.disconnect(user=user, provider="x")
-        return Victim(user, grant, None, point), strike
+        return Victim(user, grant, None, strike)
 
     def ask(self, task: str, grant: str) -> None:
         """Ask the workers for a chore, as the scheduler or the console does."""
         with Celery("asking", set_as_current=False) as asking:
             asking.conf.update(celery_config(self.stack.servers.valkey.url))
             asking.send_task(task, args=(grant,))
-
-    def let_go(self, victims: Iterable[Victim]) -> None:
-        """Nobody is held any more, as soon as its process goes on."""
-        for victim in victims:
-            self.faults.release(victim.point, victim.job or victim.grant)

@@ -50,14 +50,15 @@ def reached(point: FaultPoint) -> None:
             (DIRECTORY / "armed" / name).rename(taken)  # of all threads of all processes, one
         except FileNotFoundError:
             continue
-        suffer(point, argument, taken.read_text())
+        suffer(point, argument, *taken.read_text().split())
 
 
-def suffer(point: FaultPoint, argument: str, what: str) -> None:
+def suffer(point: FaultPoint, argument: str, what: str, number: str) -> None:
     entry = {
         "pid": os.getpid(),
         "point": str(point),
         "what": what,
+        "number": number,
         "argument": argument,
         "at": time.time(),
         # Whoever else a signal hits, and where.
@@ -72,12 +73,8 @@ def suffer(point: FaultPoint, argument: str, what: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         case "hold":
             gives_up_at = time.monotonic() + HELD_AT_MOST_SECONDS
-            while time.monotonic() < gives_up_at and not released(point, argument):
+            while time.monotonic() < gives_up_at and not (DIRECTORY / "released" / number).exists():
                 time.sleep(0.02)
-
-
-def released(point: FaultPoint, argument: str) -> bool:
-    return any((DIRECTORY / "released" / name).exists() for name in (f"{point}@{argument}", str(point)))
 
 
 fault_points.listen(reached)

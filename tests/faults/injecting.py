@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import hvac
 
@@ -25,6 +26,8 @@ class Struck:
     pid: int
     point: FaultPoint
     what: What
+    #: Of the fault as it was armed.
+    number: str
     #: Of the task that reached the point: a job's id, or a grant's.
     argument: str
     at: float
@@ -36,81 +39,75 @@ class Faults:
     """Each armed fault strikes once: whoever comes first, in whichever process, or only the task with this argument."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self._directory = directory
         for name in ("armed", "taken", "released"):
             (directory / name).mkdir(parents=True, exist_ok=True)
-        (directory / "log").touch()
+        self._log = directory / "log"
+        self._log.touch()
 
-    def arm(self, point: FaultPoint, what: What, argument: str | None = None) -> None:
+    def arm(self, point: FaultPoint, what: What, argument: str | None = None) -> Strike:
         """Let it happen to whoever reaches this point first; with ``argument``: to the task of this job or grant."""
-        name = _name(point, argument)
-        (self.directory / "released" / name).unlink(missing_ok=True)
-        partial = self.directory / f"{name}.part"
-        partial.write_text(what)
-        partial.rename(self.directory / "armed" / name)
+        strike = Strike(self, point, argument, uuid4().hex)
+        partial = self._directory / f"{strike.name}.part"
+        partial.write_text(f"{what} {strike.number}")
+        partial.rename(self._directory / "armed" / strike.name)
+        return strike
 
     def disarm(self) -> None:
         """Nothing more happens, and nobody is held."""
-        for armed in (self.directory / "armed").iterdir():
+        for armed in (self._directory / "armed").iterdir():
             armed.unlink(missing_ok=True)
         for struck in self.struck():
-            if struck.what == "hold":
-                self.release(struck.point)
-                self.release(struck.point, struck.argument)
+            self.release(struck.number)
 
-    def release(self, point: FaultPoint, argument: str | None = None) -> None:
-        (self.directory / "released" / _name(point, argument)).touch()
+    def release(self, number: str) -> None:
+        (self._directory / "released" / number).touch()
 
-    def struck(self, since: int = 0) -> list[Struck]:
-        """Everything that happened, but for the first ``since``."""
-        lines = (self.directory / "log").read_text().splitlines()[since:]
-        return [_struck(json.loads(line)) for line in lines]
-
-    def strikes(self, point: FaultPoint, what: What, argument: str | None = None) -> Strike:
-        """Arm, and return what can be waited for."""
-        strike = Strike(self, point, argument, len(self.struck()))
-        self.arm(point, what, argument)
-        return strike
+    def struck(self) -> list[Struck]:
+        """Everything that has happened."""
+        return [_struck(json.loads(line)) for line in self._log.read_text().splitlines()]
 
     @contextmanager
-    def held(self, point: FaultPoint) -> Iterator[Strike]:
+    def held(self, point: FaultPoint, argument: str | None = None) -> Iterator[Strike]:
         """Hold whoever comes to this point first, until the end of this."""
-        strike = self.strikes(point, "hold")
+        strike = self.arm(point, "hold", argument)
         try:
             yield strike
         finally:
-            (self.directory / "armed" / _name(point, None)).unlink(missing_ok=True)
-            self.release(point)
+            (self._directory / "armed" / strike.name).unlink(missing_ok=True)
+            strike.release()
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
+    """One armed fault."""
+
     faults: Faults
     point: FaultPoint
     argument: str | None
-    since: int
+    number: str
+
+    @property
+    def name(self) -> str:
+        return str(self.point) if self.argument is None else f"{self.point}@{self.argument}"
 
     def happened(self, seconds: float = 20) -> Struck:
         """Wait until it did."""
+        found = eventually(
+            lambda: [struck for struck in self.faults.struck() if struck.number == self.number],
+            seconds=seconds,
+            what=f"a task has come to {self.name}",
+        )
+        return found[0]
 
-        def look() -> Struck | None:
-            for struck in self.faults.struck(self.since):
-                if struck.point == self.point and self.argument in {None, struck.argument}:
-                    return struck
-            return None
-
-        found = eventually(look, seconds=seconds, what=f"a task has come to {self.point}")
-        assert found is not None
-        return found
-
-
-def _name(point: FaultPoint, argument: str | None) -> str:
-    return str(point) if argument is None else f"{point}@{argument}"
+    def release(self) -> None:
+        """Who is held here goes on."""
+        self.faults.release(self.number)
 
 
 def _struck(entry: dict[str, Any]) -> Struck:
-    threads = [(argument, point) for argument, point in entry["threads"]]
-    return Struck(entry["pid"], FaultPoint(entry["point"]), entry["what"], entry["argument"], entry["at"], threads)
+    threads = [(argument, point) for argument, point in entry.pop("threads")]
+    return Struck(**entry | {"point": FaultPoint(entry["point"])}, threads=threads)
 
 
 def heal(stack: Stack) -> None:
