@@ -36,7 +36,7 @@ test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role
 	$(BIN)/pytest tests/attacks --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; SEEDS=50 random mixes of all that
-	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=2 --dist=loadfile $(ARGS)
+	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=2 --dist=loadgroup $(ARGS)
 
 test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
 	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)

@@ -22,6 +22,14 @@ from tests.support import made_stale
 __all__ = ["app_settings", "client", "sandbox"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each file stays in one process, as its fixtures want; random mixes are dealt out to two."""
+    for item in items:
+        seed = getattr(item, "callspec", None) and item.callspec.params.get("seed")
+        group = item.path.name if seed is None else f"random mix {seed % 2}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def times() -> dict[str, str]:
     """They still nest. A request that is held ends early with them: look at it only while its worker stands still."""

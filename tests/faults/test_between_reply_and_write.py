@@ -14,6 +14,7 @@ from actas import GrantStatus, JobRequest, JobStatus
 from actas.fault_points import FaultPoint
 from tests.faults.every_step import World
 from tests.faults.injecting import Struck, heal
+from tests.faults.mixing import step_down
 from tests.support import connected, eventually, family, made_stale
 
 LEASED, ANSWERED, RESCUED = FaultPoint.EXCHANGE_LEASED, FaultPoint.EXCHANGE_ANSWERED, FaultPoint.EXCHANGE_RESCUED
@@ -62,6 +63,14 @@ def test_mongodb_is_killed_and_comes_back(world, user, posts, point):
     with exchange_held(world, user, point) as held:
         world.stack.servers.mongod.kill()
     world.stack.servers.mongod.start()
+    comes_to_a_good_end(held, posts)
+
+
+@pytest.mark.parametrize("point", [LEASED, ANSWERED, RESCUED])
+def test_mongodb_fails_over(world, user, posts, point):
+    """The set has one member, so it is its own successor: an election, closed connections, no primary meanwhile."""
+    with exchange_held(world, user, point) as held:
+        step_down(world)
     comes_to_a_good_end(held, posts)
 
 
