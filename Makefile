@@ -27,13 +27,14 @@ up: $(READY) ## run everything on this machine until Ctrl-C
 	@$(BIN)/actas up
 
 test: $(READY) ## what is claimed, tried: rules, real servers, attacks (long ones have verbs of their own, below)
-	$(BIN)/pytest tests/unit tests/integration tests/attacks --numprocesses=3 --dist=loadfile $(ARGS)
+	$(BIN)/pytest tests/unit tests/integration --numprocesses=3 --dist=loadfile $(ARGS)
+	$(BIN)/pytest tests/attacks --numprocesses=3 --dist=loadfile $(ARGS)
 
 test-unit: $(READY) ## the pure rules only, in seconds
 	$(BIN)/pytest tests/unit $(ARGS)
 
 test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role's credentials gets nothing
-	$(BIN)/pytest tests/attacks --numprocesses=2 --dist=loadfile $(ARGS)
+	$(BIN)/pytest tests/attacks --numprocesses=3 --dist=loadfile $(ARGS)
 
 test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; SEEDS=50 random mixes of all that
 	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=2 --dist=loadgroup $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rich.progress import Progress
 from actas.cli import leak_drill
 from actas.cli.looking import AsJson, show, text
 from actas.clock import utc_now
-from actas.errors import ActasError, NotFound, VaultDenied
+from actas.errors import ActasError, NotFound, SettingsError, VaultDenied
 from actas.installing.installer import checked_name
 from actas.retiring import retire_kek, retire_signing_key
 from actas.rewrapping import Rewrapped, rewrap
@@ -53,7 +54,9 @@ class House:
             documents.client.close()
 
     def apps(self, only: str | None) -> list[str]:
-        """The named app, or all that have grants or jobs.
+        """The named app, or all that have keys, and grants or jobs.
+
+        Apps write names into MongoDB that are perhaps nobody's: those are told and passed over.
 
         Raises:
             SettingsError: the name cannot be an app's.
@@ -61,9 +64,18 @@ class House:
         """
         if only is not None:
             return [checked_name("app", only)]
-        if apps := sorted({*self.wrapped_keys.apps(), *self.signed_jobs.apps()}):
-            return apps
-        raise NotFound("no app has grants or jobs yet; name one: --app NAME")
+        apps = [name for name in sorted({*self.wrapped_keys.apps(), *self.signed_jobs.apps()}) if self._has_keys(name)]
+        if not apps:
+            raise NotFound("no app has grants or jobs yet; name one: --app NAME")
+        return apps
+
+    def _has_keys(self, name: str) -> bool:
+        try:
+            self.vault.kek(checked_name("app", name))
+        except (SettingsError, NotFound):
+            print(f"{name!r:.60}: passed over, Vault has no keys of an app of this name", file=sys.stderr)
+            return False
+        return True
 
 
 @keys.command()

@@ -163,6 +163,18 @@ def test_an_app_that_does_not_exist_is_said_not_to(console):
     assert "no key actas-kek-nobody" in str(result.exception)
 
 
+def test_a_name_that_is_nobodys_in_mongodb_is_told_and_holds_up_nobody(console, made, documents):
+    """Any app can write it there: roles part collections, not apps."""
+    made(1)
+    documents["grants"].insert_one({"_id": "nobodys", "app": "nobody-here", "data_key": {"key_version": 1}})
+    try:
+        for role, verb in (("scheduler", "rewrap"), ("operator", "status")):
+            result = console(role, verb)
+            assert (result.exit_code, "'nobody-here': passed over" in result.stderr) == (0, True)
+    finally:
+        documents["grants"].delete_one({"_id": "nobodys"})
+
+
 def test_a_data_key_that_was_made_anew_between_reading_and_writing_back_wins(
     quiet, scheduler, operator, made, documents, client
 ):

@@ -46,7 +46,9 @@ def forms(secret: str | bytes) -> Iterator[tuple[str, bytes]]:
             # Base64 turns three bytes into four characters. How the secret looks depends on how many bytes precede it
             # in its group; the characters it shares with its neighbours say nothing certain, and are left out.
             whole = encode(bytes(before) + data)
-            yield "base64", whole[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+            certain = whole[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+            if certain:  # of a single byte nothing may be
+                yield "base64", certain
 
 
 _ESCAPE = re.compile("%[0-9A-F]{2}")
