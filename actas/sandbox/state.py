@@ -147,7 +147,7 @@ class Books:
                 found.used_at = found.used_at or now
             family.exchanges += 1
             self._counts["exchanges"] += 1
-            return self._issue(family, self._access_life, with_refresh=rotate, in_force=found)
+            return self._issue(family, self._access_life, now, with_refresh=rotate, in_force=found)
 
     def revoke(self, token: str, *, client_id: str) -> None:
         """End the family of a token, or it alone, by its client's profile (RFC 7009 section 2.1).
@@ -191,10 +191,13 @@ class Books:
         return family
 
     def _issue_first(self, family: Family) -> Issued:
-        return self._issue(family, self._first_access_life, with_refresh="offline.access" in family.scopes)
+        with_refresh = "offline.access" in family.scopes
+        return self._issue(family, self._first_access_life, self._clock(), with_refresh=with_refresh)
 
-    def _issue(self, family: Family, life: timedelta, *, with_refresh: bool, in_force: Token | None = None) -> Issued:
-        access, now = secrets.token_urlsafe(40), self._clock()
+    def _issue(
+        self, family: Family, life: timedelta, now: datetime, *, with_refresh: bool, in_force: Token | None = None
+    ) -> Issued:
+        access = secrets.token_urlsafe(40)
         self._tokens[access] = Token("access", family, now, now + life)
         refresh = None
         if with_refresh:

@@ -237,6 +237,18 @@ def test_a_reply_knows_when_the_refresh_token_in_force_ends(clock):
     assert (first.refresh_expires_in, exchange(sliding, first.refresh_token).refresh_expires_in) == (70, 60)
 
 
+def test_one_request_has_one_time(clock):
+    """A reading of the clock for the use and another for the reply once said 86399 of 86400 seconds left."""
+
+    def running():
+        clock.pass_(0.3)
+        return clock()
+
+    sliding = of_kind(running, kind="sliding", idle_seconds=70)
+    first = grant(sliding)
+    assert (first.refresh_expires_in, exchange(sliding, first.refresh_token).refresh_expires_in) == (70, 70)
+
+
 def test_where_revocation_takes_one_token_the_others_live_on(clock):
     books = of_kind(clock, kind="rotating", revocation="token")
     first = grant(books)
