@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
@@ -37,6 +39,21 @@ def records(*told: Job | Grant) -> Iterator[Piece]:
     """What an app gets to see of its jobs and grants, and what becomes of that in its own logs."""
     for record in told:
         yield f"{type(record).__name__} {record.id}", f"{record} {record!r} {asdict(record)}".encode()
+
+
+def unpacked(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Each piece as it is, and what gzip or zlib have packed anywhere in it."""
+    for where, data in pieces:
+        yield where, data
+        view = memoryview(data)
+        for found in _PACKED.finditer(data):
+            packed = zlib.decompressobj(wbits=47)  # either of the two
+            with contextlib.suppress(zlib.error):  # it only looked like one
+                yield where, packed.decompress(view[found.start() :], 2**20)
+
+
+#: How gzip (RFC 1952) and zlib (RFC 1950) begin, at every level that Python's own have.
+_PACKED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
 
 
 def _descendants(pid: int) -> Iterator[int]:
