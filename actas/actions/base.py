@@ -25,7 +25,10 @@ class ActionHttp(Protocol):
     """All that an action gets to see of the world: the provider's API, already authorized, on its own hosts only."""
 
     def request(self, method: str, path: str, *, json: Any = None) -> Mapping[str, Any]:
-        """Send one request and return the JSON object of a 2xx reply; everything else raises."""
+        """Send one request and return the JSON object of a 2xx reply; everything else raises.
+
+        Ask it for its fields by their names (``[]``, ``get``, ``match``): whoever walks through it finds them covered.
+        """
 
 
 @dataclass(frozen=True, slots=True)
