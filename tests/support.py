@@ -24,7 +24,7 @@ REDIRECT = "http://127.0.0.1:9/callback"  # nobody listens there: the "browser" 
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, seconds: float = 20, what: str = "") -> T:
+def eventually(look: Callable[[], T], *, seconds: float = 60, what: str = "") -> T:
     """Look until what is seen is truthy; fail when it has not become so in time."""
     ends_at = time.monotonic() + seconds
     while not (seen := look()):

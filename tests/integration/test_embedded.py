@@ -478,7 +478,7 @@ def again(up, tmp_path_factory):
     """A second life in the same directory, after SIGKILL of the first; ends the tests that use ``up``."""
     assert len(processes_in(up.directory)) == len(SERVERS | PROCESSES)
     up.kill()
-    eventually(lambda: not processes_in(up.directory), what="all are gone", seconds=5)
+    eventually(lambda: not processes_in(up.directory), what="all are gone")
     again = Up(up.directory, tmp_path_factory.mktemp("again") / "log")
     try:
         again.wait_ready()
@@ -509,7 +509,7 @@ def test_a_signal_in_the_middle_of_the_start_leaves_no_process(number, tmp_path)
         eventually(lambda: processes_in(up.directory), what="the first process")
         up.process.send_signal(number)
         assert up.process.wait(30) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-        eventually(lambda: not processes_in(up.directory), what="all are gone", seconds=5)
+        eventually(lambda: not processes_in(up.directory), what="all are gone")
         assert "Traceback" not in up.output
     finally:
         up.kill()

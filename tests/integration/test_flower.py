@@ -76,7 +76,7 @@ def schedule_too_late(client, stack):
         stack.processes["scheduler"].pause()
         try:
             now = datetime.now(UTC)
-            job = client.schedule("x.post", user=user, payload={"text": "late"}, deadline=now + timedelta(seconds=2))
+            job = client.schedule("x.post", user=user, payload={"text": "late"}, deadline=now + timedelta(seconds=4))
             eventually(lambda: datetime.now(UTC) > job.deadline, what="its deadline has passed")
         finally:
             stack.processes["scheduler"].resume()
@@ -107,7 +107,7 @@ def test_a_job_that_expires_while_it_waits_for_its_token_shows_as_revoked(
 ):
     expired_grant(user)
     sandbox.misbehave("token", "hold_before", times=1, account=user)
-    deadline = datetime.now(UTC) + timedelta(seconds=6)
+    deadline = datetime.now(UTC) + timedelta(seconds=10)  # until then it must be seen to wait
     job = client.schedule("x.post", user=user, payload={"text": "waiting"}, deadline=deadline)
     shows(flower, job.id, "AWAITING_TOKEN")
     eventually(lambda: datetime.now(UTC) > deadline, what="its deadline has passed")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import hvac
@@ -421,7 +421,8 @@ def test_status_tells_of_versions_and_what_is_under_them(quiet, console, operato
     grants = {row["version"]: row["grants"] for row in found["kek"]["versions"]}
     assert grants[old + 1] == 3
     assert grants[old] >= 2
-    assert found["kek"]["versions"][-1]["created_at"].startswith(f"{utc_now():%Y-%m-%d}")
+    made_at = datetime.fromisoformat(found["kek"]["versions"][-1]["created_at"]).replace(tzinfo=UTC)
+    assert abs(utc_now() - made_at) < timedelta(minutes=10)
     assert found["oldest_data_key"] is not None
     table = console("operator", "status", "--app", "demo").stdout
     assert "latest" in table

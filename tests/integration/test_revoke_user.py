@@ -190,7 +190,7 @@ def test_a_held_job_signed_anew_goes_on(earlier, client, connect, user, posts):
 
 def test_jobs_that_may_go_on_run_although_they_were_signed_before(client, connect, user, posts):
     connect(user)
-    job = post(client, user, "goes on", at=datetime.now(UTC) + 2 * SECOND)
+    job = post(client, user, "goes on", at=datetime.now(UTC) + 4 * SECOND)
     assert client.revoke_user(user, jobs="keep") == UserRevocation(jobs_kept=1)
     assert client.blacklist.refuses({"sub": user, "iat": utc_now()}) is not None
     assert client.wait(job.id).status is JobStatus.SUCCEEDED
