@@ -129,6 +129,19 @@ def test_redis_is_wiped_and_the_worker_killed_with_a_reply_in_both_and_its_loss_
     assert posts(user) == ["once"]
 
 
+def test_neither_mongodb_nor_redis_takes_a_reply_for_a_while_and_its_worker_keeps_it(world, user, posts):
+    mongod, valkey = world.stack.servers.mongod, world.stack.servers.valkey
+    with exchange_held(world, user, ANSWERED) as held:
+        grant, output = world.documents["grants"].find_one({"user": user})["_id"], held.worker().output
+        mongod.kill()
+        valkey.kill()
+    for refusal in (f"rescue.keep grant={grant} redis=", f"exchange.retry grant={grant} n=1"):
+        eventually(lambda said=refusal: said in output(), what=refusal)
+    mongod.start()
+    valkey.start()
+    comes_to_a_good_end(held, posts)
+
+
 # --- Vault ---
 
 
