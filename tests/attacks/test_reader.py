@@ -1,7 +1,7 @@
 """Everything that can be read, searched. The attacker reads whatever is kept or shown, as root, and asks Vault nothing.
 
-Reads MongoDB (each document, the oplog, the raw files and the journal), Redis (each key, the append-only file), Vault's
-own files, the output, environment and command line of each process, all of Flower, what the console prints and what an
+Reads MongoDB (each document, the oplog, the raw files and the journal), Redis (each key, the append-only file, and every
+command while it is sent, also what is published and never kept), Vault's own files, the output, environment and command line of each process, all of Flower, what the console prints and what an
 app is told. Does not read the memory of a process. What is looked for, plain, in hex, base64, UTF-16 and as URLs, JSON,
 HTML and Python write it: every token, code and client secret the provider ever gave, the state and the PKCE verifier of
 every connection, and every data key, unwrapped. The run before it takes each path that a token takes, also those that
@@ -30,7 +30,7 @@ from actas.embedded.demo.places import View, files, views
 from actas.embedded.demo.search import search
 from actas.embedded.stack import Stack
 from actas.vault.room import VaultRoom
-from tests.attacks.reading import console, processes, records
+from tests.attacks.reading import Overheard, console, processes, records
 from tests.attacks.whole_run import Run
 from tests.support import eventually
 from worker.rescue_slots import PREFIX
@@ -41,6 +41,7 @@ VIEWS = {
     "MongoDB: documents": {"a document"},
     "Redis: files": {"a key", "a message", "an argument"},
     "Redis: keys and values": {"a key"},
+    "Redis: what is sent to it": {"a key", "a message", "an argument", "a publication"},
     "Vault: files": {"a policy"},
     "logs: output of all processes": {"a message"},
     "Flower: answers": {"a message", "an argument"},
@@ -110,7 +111,14 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def planted(stack, publish) -> Iterator[Mapping[str, str]]:
+def overheard(stack) -> Iterator[Overheard]:
+    """From before the first secret comes up."""
+    with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as valkey, Overheard(valkey) as listener:
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def planted(stack, publish, overheard) -> Iterator[Mapping[str, str]]:
     """One secret for each place, readable there."""
     canaries = {name: secrets.token_urlsafe(40).lower() for name in PLANTS}  # Vault keeps names in small letters
     forms = canaries["a document"], canaries["a document"].encode().hex(), canaries["a document"].encode("utf-16-le")
@@ -118,6 +126,7 @@ def planted(stack, publish) -> Iterator[Mapping[str, str]]:
         mongo["planted"]["planted"].insert_one({"_id": 1, "in": [{"forms": forms}]})
         with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as valkey:
             valkey.set("planted", canaries["a key"])
+            valkey.publish("planted", canaries["a publication"])
             publish(
                 [[canaries["an argument"]], {}, {}],
                 serializer="json",
@@ -136,7 +145,7 @@ def planted(stack, publish) -> Iterator[Mapping[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def seen(stack, client, sandbox, room, documents, spied, planted) -> Mapping[str, Seen]:
+def seen(stack, client, sandbox, room, documents, spied, overheard, planted) -> Mapping[str, Seen]:
     """Run all of it, then look everywhere, once."""
     run = Run(client, sandbox, room, documents)
     done, text = run.all_of_it()
@@ -150,14 +159,15 @@ def seen(stack, client, sandbox, room, documents, spied, planted) -> Mapping[str
     spied.see("client secrets", stack._place.secret("sandbox-client").get_secret_value())
     with closing(FlowerApi(stack)) as flower:
         eventually(lambda: {done, planted["a message"]} <= flower.jobs().keys(), what="Flower has heard of the jobs")
-        looking = [*views(stack, flower, job_id=done, text=text), *more_views(stack, run, slot)]
+        looking = [*views(stack, flower, job_id=done, text=text), *more_views(stack, run, slot, overheard)]
         return {str(view): look(view, spied.all(), planted) for view in looking}
 
 
-def more_views(stack: Stack, run: Run, grant: Grant) -> list[View]:
+def more_views(stack: Stack, run: Run, grant: Grant, overheard: Overheard) -> list[View]:
     shown = [*(f"jobs show {job}" for job in run.jobs), *(f"grants show {grant.id}" for grant in run.grants())]
     commands = [*READ, *shown, *(f"{command} --json" for command in shown)]
     return [
+        View("Redis", "what is sent to it", run.jobs[0], overheard.so_far),
         View("processes", "environment and command line", "--concurrency", processes),
         View("roles", "env files", "ACTAS_VAULT_ROLE_ID", lambda: files(stack.directory / "roles")),
         View("console", "what it prints", grant.id, lambda: console(stack.role_env("operator"), *commands)),
