@@ -1,11 +1,12 @@
 """Everything that can be read, searched. The attacker reads whatever is kept or shown, as root, and asks Vault nothing.
 
 Reads MongoDB (each document, the oplog, the raw files and the journal), Redis (each key, the append-only file, and every
-command while it is sent, also what is published and never kept), Vault's own files, the output, environment and command line of each process, all of Flower, what the console prints and what an
-app is told. Does not read the memory of a process. What is looked for, plain, in hex, base64, UTF-16 and as URLs, JSON,
-HTML and Python write it: every token, code and client secret the provider ever gave, the state and the PKCE verifier of
-every connection, and every data key, unwrapped. The run before it takes each path that a token takes, also those that
-fail; one more secret in each place, planted readable, shows that the search would have found it.
+command while it is sent, so also what is published and never kept), Vault's own files, the output, environment and
+command line of each process, all of Flower, what the console prints and what an app is told. Does not read the memory of
+a process. What is looked for, plain, in hex, base64, UTF-16 and as URLs, JSON, HTML and Python write it: every token,
+code and client secret the provider ever gave, the state and the PKCE verifier of every connection, and every data key,
+unwrapped. The run before it takes each path that a token takes, also those that fail; one more secret in each place,
+planted readable, shows that the search would have found it.
 """
 
 from __future__ import annotations
