@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -35,7 +33,7 @@ from actas.stores.signed_jobs import SignedJobs
 from actas.stores.wrapped_keys import Wrapped, WrappedKeys
 from actas.vault.keys import KeyInfo, VaultKeys
 from actas.vault.room import VaultRoom, kek_name, key_version, signing_key_name
-from tests.support import family, made_stale, nothing_is_sent, settings_from
+from tests.support import family, killed_after, made_stale, nothing_is_sent, settings_from
 
 
 def damaged_under(version: int) -> str:
@@ -286,15 +284,12 @@ def test_a_console_that_was_killed_in_the_midst_goes_on_where_it_was(
     before = {grant: stored(documents, grant) for grant in (grants[0], grants[-1])}
     keys = worker.unwrap("demo", [(grant, key["wrapped"]) for grant, key in before.items()])
     latest = rotated(operator[1])
-    run = [sys.executable, "-c", "from actas.cli import main; main()", "keys", "rewrap", "--app", "demo"]
-    process = subprocess.Popen(run, env=os.environ | stack.role_env("scheduler"))
-    new = {"app": "demo", "data_key.key_version": latest}
-    while documents["grants"].count_documents(new) == 0:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = documents["grants"].count_documents(new)
+    run = killed_after(2, "actas.stores.wrapped_keys:WrappedKeys.replace")
+    killed = subprocess.run(
+        [*run, "keys", "rewrap", "--app", "demo"], env=os.environ | stack.role_env("scheduler"), timeout=60, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    done = documents["grants"].count_documents({"app": "demo", "data_key.key_version": latest})
     assert 0 < done < len(grants)
     assert console("scheduler", "rewrap").exit_code == 0
     after = [(grant, stored(documents, grant)["wrapped"]) for grant in before]
