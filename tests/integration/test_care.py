@@ -42,7 +42,7 @@ def test_beat_has_a_grant_exchanged_that_nears_its_end(connect, grants, sandbox,
     grant = connect(user)
     due(grants, grant.id)
     found = eventually(
-        lambda: (now := grants.find_one({"_id": grant.id}))["generation"] == 2 and now, seconds=45, what="cared for"
+        lambda: (now := grants.find_one({"_id": grant.id}))["generation"] == 2 and now, seconds=90, what="cared for"
     )
     assert found["care_at"] is None, "of X no end is known, so there will be no need again"
     assert (family(sandbox, user)["exchanges"], family(sandbox, user)["reuse"]) == (1, 0)

@@ -142,7 +142,7 @@ def test_a_late_reply_heals_the_grant_and_its_jobs_go_on(client, room, documents
         listen(None)
     assert (healed.status, healed.generation) == (GrantStatus.ACTIVE, 2)
     assert healed.failure.code == "lost_rotation"  # until the next success: a provider may have seen reuse meanwhile
-    assert client.wait(job[0].id, timeout=50).status is JobStatus.SUCCEEDED  # put back by the resume tick
+    assert client.wait(job[0].id, timeout=90).status is JobStatus.SUCCEEDED  # put back by the resume tick
     assert posts(user) == ["late, not lost"]
     documents.grants.update_one({"_id": stale.id}, {"$unset": {"access_token": ""}})
     after = room.exchange.access_token(look(room, stale)).grant
