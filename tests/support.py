@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,29 @@ def nothing_is_sent(stack: Stack) -> Iterator[None]:
         yield
     finally:
         stack.processes["scheduler"].resume()
+
+
+def killed_after(calls: int, method: str) -> list[str]:
+    """The console as a command, killed right after so many calls of a method ("module:Class.method") have returned.
+
+    For "in the midst": who watches from outside and then kills may come when all is done.
+    """
+    module, _, name = method.partition(":")
+    cls, _, name = name.partition(".")
+    code = f"""
+import itertools, os, signal
+from {module} import {cls}
+from actas.cli import main
+real, count = {cls}.{name}, itertools.count(1)
+def killed(*args, **kwargs):
+    done = real(*args, **kwargs)
+    if next(count) == {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+{cls}.{name} = killed
+main()
+"""
+    return [sys.executable, "-c", code]
 
 
 def settings_from(env: dict[str, str]) -> Settings:

@@ -148,7 +148,7 @@ def planted(stack, publish, overheard) -> Iterator[Mapping[str, str]]:
 @pytest.fixture(scope="module")
 def seen(stack, client, sandbox, room, documents, spied, overheard, planted) -> Mapping[str, Seen]:
     """Run all of it, then look everywhere, once."""
-    run = Run(client, sandbox, room, documents)
+    run = Run(stack, client, sandbox, room, documents)
     done, text = run.all_of_it()
     slot = run.rescued()
     with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as valkey:

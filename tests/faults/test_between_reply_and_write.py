@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import hvac
@@ -15,7 +15,7 @@ from actas.fault_points import FaultPoint
 from tests.faults.every_step import World
 from tests.faults.injecting import Struck, heal
 from tests.faults.mixing import step_down
-from tests.support import connected, eventually, family, made_stale
+from tests.support import connected, eventually, family, made_stale, nothing_is_sent
 
 LEASED, ANSWERED, RESCUED = FaultPoint.EXCHANGE_LEASED, FaultPoint.EXCHANGE_ANSWERED, FaultPoint.EXCHANGE_RESCUED
 
@@ -40,8 +40,10 @@ def exchange_held(world: World, user: str, point: FaultPoint) -> Iterator[Held]:
     """A job's exchange stands at this step until the end of this."""
     connected(world.client, world.sandbox, user)
     made_stale(world.documents, user)
-    with world.faults.held(point) as strike:
-        job = world.client.schedule("x.post", user=user, payload={"text": "once"}).id
+    with ExitStack() as held:
+        with nothing_is_sent(world.stack):
+            job = world.client.schedule("x.post", user=user, payload={"text": "once"}).id
+            strike = held.enter_context(world.faults.held(point, job))
         yield Held(world, user, job, strike.happened())
 
 
