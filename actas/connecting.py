@@ -167,10 +167,10 @@ def _parameters(callback_url: str) -> dict[str, str]:
         values = Unshown(parse_qs(urlsplit(callback_url).query, keep_blank_values=True))
     except ValueError:
         raise InvalidRequest("callback_url is no URL: pass the whole URL the browser came back with") from None
-    if any(len(repeated) > 1 for repeated in values.values()):
+    if any(len(values[name]) > 1 for name in values):
         # RFC 6749 section 3.1: parameters must not be included more than once.
         raise InvalidRequest("callback_url repeats a parameter")
-    return Unshown((name, value) for name, (value,) in values.items())
+    return Unshown((name, values[name][0]) for name in values)
 
 
 def _same_place(issuer: str, url: str) -> bool:

@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 
 from actas.errors import EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.settings import ClientCredentials, Settings
-from actas.unshown import Unshown
+from actas.unshown import Unshown, in_clear
 
 TRANSIT, KV, APPROLE = "transit", "kv", "approle"
 
@@ -94,7 +94,9 @@ class VaultRoom:
         Raises:
             VaultUnavailable, VaultDenied.
         """
-        items = [Unshown(plaintext=_b64(key.get_secret_value()), context=_b64(grant.encode())) for grant, key in keys]
+        items = [
+            Unshown({"plaintext": _b64(key.get_secret_value()), "context": _b64(grant.encode())}) for grant, key in keys
+        ]
         results = self._batches("encrypt_data", kek_name(app), items)
         with _understood():
             return [str(item["ciphertext"]) for item in results]
@@ -106,7 +108,7 @@ class VaultRoom:
             EnvelopeError: one was wrapped for another grant or app, is damaged, or its key version is retired.
             VaultUnavailable, VaultDenied.
         """
-        items = [Unshown(ciphertext=ciphertext, context=_b64(grant.encode())) for grant, ciphertext in wrapped]
+        items = [Unshown({"ciphertext": ciphertext, "context": _b64(grant.encode())}) for grant, ciphertext in wrapped]
         results = self._batches("decrypt_data", kek_name(app), items)
         with _understood():
             return [SecretBytes(base64.b64decode(item["plaintext"])) for item in results]
@@ -118,7 +120,7 @@ class VaultRoom:
             try:
                 reply = self._ask(
                     lambda client, chunk=chunk: getattr(client.secrets.transit, operation)(  # type: ignore[misc]
-                        key, None, batch_input=chunk, mount_point=TRANSIT
+                        key, None, batch_input=[in_clear(item) for item in chunk], mount_point=TRANSIT
                     )
                 )
             except _Malformed:

@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-from collections.abc import Iterator, Mapping
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
 from unittest import mock
-from uuid import uuid4
 
-import redis
 from typer.testing import CliRunner
 
 from actas import Grant, Job
 from actas.cli import app as console_app
 from actas.embedded.demo.search import Piece
-from tests.support import eventually
-
-LAST_WORD = "the last word"
-
-
-class Overheard:
-    """Every command that Redis is sent, by whomever, from here on (MONITOR)."""
-
-    def __init__(self, admin: redis.Redis) -> None:
-        self._admin = admin
-        self._said: list[bytes] = []
-
-    def __enter__(self) -> Self:
-        self._monitor = self._admin.monitor().__enter__()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._admin.echo(f"{LAST_WORD} of all")
-        self._thread.join()
-        self._monitor.__exit__(*_)
-
-    def _listen(self) -> None:
-        last = f"{LAST_WORD} of all".encode()
-        while not self._said or last not in self._said[-1]:
-            self._said.append(bytes(self._monitor.connection.read_response(disable_decoding=True)))
-
-    def so_far(self) -> Iterator[Piece]:
-        word = f"{LAST_WORD} {uuid4()}"
-        self._admin.echo(word)
-        eventually(lambda: any(word.encode() in said for said in self._said[-1000:]), what="all that was sent is heard")
-        yield from ((f"command {number}", said) for number, said in enumerate(list(self._said)))
 
 
 def processes() -> Iterator[Piece]:
@@ -74,6 +39,21 @@ def records(*told: Job | Grant) -> Iterator[Piece]:
     """What an app gets to see of its jobs and grants, and what becomes of that in its own logs."""
     for record in told:
         yield f"{type(record).__name__} {record.id}", f"{record} {record!r} {asdict(record)}".encode()
+
+
+def unpacked(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Each piece as it is, and what gzip or zlib have packed anywhere in it."""
+    for where, data in pieces:
+        yield where, data
+        view = memoryview(data)
+        for found in _PACKED.finditer(data):
+            packed = zlib.decompressobj(wbits=47)  # either of the two
+            with contextlib.suppress(zlib.error):  # it only looked like one
+                yield where, packed.decompress(view[found.start() :], 2**20)
+
+
+#: How gzip (RFC 1952) and zlib (RFC 1950) begin, at every level that Python's own have.
+_PACKED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -1,10 +1,11 @@
 """Errors, taken apart. The attacker reads whatever an error leaves behind: logs, error reporters, consoles, Flower.
 
-Has the text, ``repr``, arguments and attributes of each exception, tracebacks with the local variables of every frame,
-and what stands behind an exception (``__cause__``, ``__context__``), also where ``from None`` asks not to show it. What
-is tried: to make each door fail in every way that its other side can make it fail, an echo of the token included, and
-to find a token, a client secret, a data key or a password in any of that. What a caller hands over in clear itself
-(``tokens=``, ``callback_url``) is not looked for in the frames that have it from the caller.
+Has the text, ``repr``, arguments, attributes and pickle of each exception, its attributes as JSON, tracebacks with the
+local variables of every frame, printed and walked through, and what stands behind an exception (``__cause__``,
+``__context__``), also where ``from None`` asks not to show it. What is tried: to make each door fail in every way that
+its other side can make it fail, an echo of the token included, and to find a token, a client secret, a data key or a
+password in any of that. What a caller hands over in clear itself (``tokens=``, ``callback_url``) is not looked for in
+the frames that have it from the caller.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from actas.redis_client import redis_client
 from actas.stores.database import connect as open_database
 from actas.stores.grants import Grants
 from actas.stores.installing import MongoInstaller
+from actas.unshown import Unprinted, Unshown
 from actas.vault.room import VaultRoom
 from tests.attacks.faces import OURS, chain, shown
 from tests.support import REDIRECT, settings_from
@@ -99,7 +101,7 @@ def failing(call: Callable[[], Any]) -> ActasError:
 
 
 def test_a_secret_is_found_wherever_an_error_shows_it(tmp_path):
-    """In its text, its attributes, its traceback, a log; and in the locals of a frame that passes for one of ours."""
+    """In its text, attributes, pickle, traceback, a log; and in the locals of a frame that passes for one of ours."""
     source = (
         "def fails(token):\n    error = ValueError(f'bad token {token}')\n    error.token = token\n    raise error\n"
     )
@@ -107,7 +109,26 @@ def test_a_secret_is_found_wherever_an_error_shows_it(tmp_path):
     exec(compile(source, f"{OURS[0]}made_up.py", "exec"), names)
     with pytest.raises(ValueError) as caught:
         names["fails"](REFRESH)
-    assert shown(caught.value, REFRESH) == {"text", "attributes", "traceback", "log", "locals"}
+    everywhere = {"text", "attributes", "pickle", "traceback", "log", "locals", "locals, walked through"}
+    assert shown(caught.value, REFRESH) == everywhere
+
+
+def test_a_secret_that_is_added_to_an_error_as_a_note_is_found():
+    error = ValueError("harmless")
+    error.add_note(f"while sending {PLAIN}")
+    assert shown(error, PLAIN) == {"text", "attributes", "pickle", "traceback", "log"}
+
+
+def test_a_secret_in_a_dict_that_only_does_not_print_it_is_found_by_walking_through_it():
+    source = "def fails(quiet):\n    raise ValueError\n"
+    names: dict[str, Any] = {}
+    exec(compile(source, f"{OURS[0]}made_up.py", "exec"), names)
+    with pytest.raises(ValueError) as caught:
+        names["fails"]([Unprinted(token=PLAIN)])
+    assert shown(caught.value, PLAIN) == {"locals, walked through"}
+    with pytest.raises(ValueError) as caught:
+        names["fails"]([Unshown({"token": PLAIN, "in it": {"token": PLAIN}})])
+    assert shown(caught.value, PLAIN) == set()
 
 
 def test_a_request_behind_a_librarys_error_is_found_although_from_none_hides_it():
@@ -118,7 +139,8 @@ def test_a_request_behind_a_librarys_error_is_found_although_from_none_hides_it(
     form = {"token": PLAIN}
     with pytest.raises(RuntimeError) as caught:
         names["fails"](form, "http://127.0.0.1:9/")
-    assert shown(caught.value, PLAIN, given=form) == {"attributes"}  # httpx.ConnectError has its request
+    # httpx.ConnectError has its request, and its pickle, too
+    assert shown(caught.value, PLAIN, given=form) == {"attributes", "pickle"}
     assert any(isinstance(one, httpx.HTTPError) for one in chain(caught.value))
 
 

@@ -1,24 +1,33 @@
 """Everything that can be read, searched. The attacker reads whatever is kept or shown, as root, and asks Vault nothing.
 
-Reads MongoDB (each document, the oplog, the raw files and the journal), Redis (each key, the append-only file, and every
-command while it is sent, so also what is published and never kept), Vault's own files, the output, environment and
-command line of each process, all of Flower, what the console prints and what an app is told. Does not read the memory of
-a process. What is looked for, plain, in hex, base64, UTF-16 and as URLs, JSON, HTML and Python write it: every token,
-code and client secret the provider ever gave, the state and the PKCE verifier of every connection, and every data key,
+Reads MongoDB (each document, the oplog, the raw files and the journal), Redis (each key, the append-only file), Vault's
+own files, the output, environment and command line of each process, all of Flower, what the console prints and what an
+app is told. Listens while all of it happens: to every command that Redis is given and every message that it passes on
+(queue items, events, remote control), to every question that MongoDB is asked, to the DEBUG logs of an app and a worker
+with all their libraries. Does not read the memory of a process, nor the traffic with Vault or the provider (TLS). What
+is looked for, plain, in hex, base64, UTF-16, packed, and as URLs, JSON, HTML and Python write it: every token, code and
+client secret the provider ever gave, the state and the PKCE verifier of every connection, and every data key,
 unwrapped. The run before it takes each path that a token takes, also those that fail; one more secret in each place,
 planted readable, shows that the search would have found it.
 """
 
 from __future__ import annotations
 
+import gzip
+import html
+import json
+import logging
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+import zlib
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
@@ -28,23 +37,49 @@ from pymongo import MongoClient
 from actas import Grant, connecting
 from actas.embedded.demo.flower import FlowerApi
 from actas.embedded.demo.places import View, files, views
-from actas.embedded.demo.search import search
+from actas.embedded.demo.search import Piece, search
 from actas.embedded.stack import Stack
 from actas.vault.room import VaultRoom
-from tests.attacks.reading import Overheard, console, processes, records
+from tests.attacks.listening import logs_heard, mongodb_heard, redis_heard
+from tests.attacks.reading import console, processes, records, unpacked
 from tests.attacks.whole_run import Run
 from tests.support import eventually
 from worker.rescue_slots import PREFIX
 
+#: With what tokens may have in them and is escaped somewhere; each form is written of a secret of its own.
+AWKWARD = "+/=~ <&>'\"%\\"
+FORMS: dict[str, Callable[[str], bytes]] = {
+    "as it is": str.encode,
+    "in hex": lambda text: text.encode().hex().encode(),
+    "in HEX": lambda text: text.encode().hex().upper().encode(),
+    **{f"in base64, after {n}": lambda text, n=n: b64encode(bytes(n) + text.encode() + b"!") for n in range(3)},
+    **{
+        f"in base64url, after {n}": lambda text, n=n: urlsafe_b64encode(bytes(n) + text.encode() + b"!")
+        for n in range(3)
+    },
+    "in a path": lambda text: quote(text, safe="").encode(),
+    "in a form": lambda text: quote_plus(text).encode(),
+    "in JSON": lambda text: json.dumps(text).encode(),
+    "in HTML": lambda text: html.escape(text).encode(),
+    "in Python": lambda text: repr(text.encode()).encode(),
+    "in UTF-16": lambda text: text.encode("utf-16-le"),
+    "in UTF-16, the other way": lambda text: text.encode("utf-16-be"),
+    "in gzip": lambda text: gzip.compress(text.encode()),
+    "in zlib": lambda text: zlib.compress(text.encode()),
+}
+
 #: Each way of looking, with what is planted for it.
 VIEWS = {
-    "MongoDB: files": {"a document"},
-    "MongoDB: documents": {"a document"},
+    "MongoDB: files": set(FORMS),
+    "MongoDB: documents": set(FORMS),
+    "MongoDB: questions as they come": {"a question"},
     "Redis: files": {"a key", "a message", "an argument"},
     "Redis: keys and values": {"a key"},
-    "Redis: what is sent to it": {"a key", "a message", "an argument", "a publication"},
+    "Redis: commands as they come": {"a key", "a message", "an argument", "a binary key"},
+    "Redis: messages as they come": {"a message", "an argument"},
     "Vault: files": {"a policy"},
     "logs: output of all processes": {"a message"},
+    "logs: DEBUG of an app and a worker": {"a log line"},
     "Flower: answers": {"a message", "an argument"},
     "beat: schedule file": set(),
     "processes: environment and command line": {"a variable", "a word"},
@@ -107,27 +142,43 @@ class Seen:
     """What one look found: secrets that are readable, what was planted, and whether the view is not blind."""
 
     leaks: list[str]
-    planted: dict[str, set[str]]
+    planted: set[str]
     sees: bool
 
 
-@pytest.fixture(scope="module")
-def overheard(stack) -> Iterator[Overheard]:
-    """From before the first secret comes up."""
-    with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as valkey, Overheard(valkey) as listener:
-        yield listener
+@dataclass(frozen=True)
+class Heard:
+    """Who listens; each can be asked what there was to be heard."""
+
+    redis: Callable[[], tuple[list[Piece], list[Piece]]]
+    mongodb: Callable[[], list[Piece]]
+    logs: list[Piece]
 
 
 @pytest.fixture(scope="module")
-def planted(stack, publish, overheard) -> Iterator[Mapping[str, str]]:
+def heard(stack) -> Iterator[Heard]:
+    servers = stack.servers
+    with ExitStack() as listening:
+        yield Heard(
+            listening.enter_context(redis_heard(servers.valkey.url.get_secret_value())),
+            listening.enter_context(mongodb_heard(servers.mongod.url.get_secret_value())),
+            listening.enter_context(logs_heard()),
+        )
+
+
+@pytest.fixture(scope="module")
+def planted(stack, publish, heard) -> Iterator[Mapping[str, str | bytes]]:
     """One secret for each place, readable there."""
-    canaries = {name: secrets.token_urlsafe(40).lower() for name in PLANTS}  # Vault keeps names in small letters
-    forms = canaries["a document"], canaries["a document"].encode().hex(), canaries["a document"].encode("utf-16-le")
+    canaries: dict[str, Any] = {name: secrets.token_urlsafe(40).lower() for name in PLANTS}  # Vault's names are small
+    canaries |= {name: f"{canaries[name]}{AWKWARD}" for name in FORMS} | {"a binary key": secrets.token_bytes(32)}
+    forms = [write(canaries[name]) for name, write in FORMS.items()]
+    logging.getLogger("planted").debug("%s", canaries["a log line"])
     with MongoClient(stack.servers.mongod.url.get_secret_value(), w="majority", journal=True) as mongo:
         mongo["planted"]["planted"].insert_one({"_id": 1, "in": [{"forms": forms}]})
+        mongo["actas"]["jobs"].find_one({"user": canaries["a question"]})
         with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as valkey:
             valkey.set("planted", canaries["a key"])
-            valkey.publish("planted", canaries["a publication"])
+            valkey.echo(canaries["a binary key"])
             publish(
                 [[canaries["an argument"]], {}, {}],
                 serializer="json",
@@ -146,7 +197,7 @@ def planted(stack, publish, overheard) -> Iterator[Mapping[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def seen(stack, client, sandbox, room, documents, spied, overheard, planted) -> Mapping[str, Seen]:
+def seen(stack, client, sandbox, room, documents, spied, heard, planted) -> Mapping[str, Seen]:
     """Run all of it, then look everywhere, once."""
     run = Run(stack, client, sandbox, room, documents)
     done, text = run.all_of_it()
@@ -160,15 +211,29 @@ def seen(stack, client, sandbox, room, documents, spied, overheard, planted) -> 
     spied.see("client secrets", stack._place.secret("sandbox-client").get_secret_value())
     with closing(FlowerApi(stack)) as flower:
         eventually(lambda: {done, planted["a message"]} <= flower.jobs().keys(), what="Flower has heard of the jobs")
-        looking = [*views(stack, flower, job_id=done, text=text), *more_views(stack, run, slot, overheard)]
+        looking = [
+            *heard_views(heard, done),
+            *views(stack, flower, job_id=done, text=text),
+            *more_views(stack, run, slot),
+        ]
         return {str(view): look(view, spied.all(), planted) for view in looking}
 
 
-def more_views(stack: Stack, run: Run, grant: Grant, overheard: Overheard) -> list[View]:
+def heard_views(heard: Heard, job: str) -> list[View]:
+    questions, (commands, messages) = heard.mongodb(), heard.redis()
+    logs = heard.logs.copy()
+    return [
+        View("MongoDB", "questions as they come", job, lambda: questions),
+        View("Redis", "commands as they come", job, lambda: commands),
+        View("Redis", "messages as they come", job, lambda: messages),
+        View("logs", "DEBUG of an app and a worker", job, lambda: logs),
+    ]
+
+
+def more_views(stack: Stack, run: Run, grant: Grant) -> list[View]:
     shown = [*(f"jobs show {job}" for job in run.jobs), *(f"grants show {grant.id}" for grant in run.grants())]
     commands = [*READ, *shown, *(f"{command} --json" for command in shown)]
     return [
-        View("Redis", "what is sent to it", run.jobs[0], overheard.so_far),
         View("processes", "environment and command line", "--concurrency", processes),
         View("roles", "env files", "ACTAS_VAULT_ROLE_ID", lambda: files(stack.directory / "roles")),
         View("console", "what it prints", grant.id, lambda: console(stack.role_env("operator"), *commands)),
@@ -176,15 +241,15 @@ def more_views(stack: Stack, run: Run, grant: Grant, overheard: Overheard) -> li
     ]
 
 
-def look(view: View, wanted: Sequence[tuple[str, str | bytes]], planted: Mapping[str, str]) -> Seen:
+def look(view: View, wanted: Sequence[tuple[str, str | bytes]], planted: Mapping[str, str | bytes]) -> Seen:
     named = [*wanted, *planted.items(), ("the control", view.control)]
-    seen = Seen([], {}, sees=False)
-    for finding in search([secret for _, secret in named], view.read()):
+    seen = Seen([], set(), sees=False)
+    for finding in search([secret for _, secret in named], unpacked(view.read())):
         name = named[finding.secret][0]
         if finding.secret < len(wanted):
             seen.leaks.append(f"one of the {name}, {finding.form}, in {finding.where}")
         elif name in planted:
-            seen.planted.setdefault(name, set()).add(finding.form)
+            seen.planted.add(name)
         else:
             seen.sees = True
     return seen
@@ -213,15 +278,17 @@ def test_no_secret_is_readable(seen, view):
 @pytest.mark.parametrize("view", VIEWS)
 def test_what_is_readable_there_is_found(seen, view):
     assert seen[view].sees
-    assert seen[view].planted.keys() >= VIEWS[view]
+    assert seen[view].planted >= VIEWS[view]
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("view", ["MongoDB: files", "MongoDB: documents"])
-def test_what_is_planted_is_found_however_it_is_written(seen, view):
-    assert seen[view].planted["a document"] == {"raw", "hex", "UTF-16"}
+def test_what_is_planted_is_found_however_it_is_written(seen, view, form):
+    """One secret, one form: none is found by another's."""
+    assert form in seen[view].planted
 
 
 def test_what_is_planted_in_one_place_is_not_seen_where_it_is_not(seen):
     """Or the search would find anything anywhere."""
-    for view in VIEWS.keys() - {"MongoDB: files", "MongoDB: documents"}:
-        assert "a document" not in seen[view].planted
+    for view in VIEWS.keys() - {"MongoDB: files", "MongoDB: documents", "logs: DEBUG of an app and a worker"}:
+        assert not seen[view].planted & FORMS.keys()

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from actas.http import MAX_REPLY_BYTES, Http, NoReply, NotSent, Reply
+from actas.unshown import in_clear
 from tests.unit.peer import http_reply, reset
 
 CANARY = "canary-secret"
@@ -379,4 +380,5 @@ def test_nothing_secret_is_logged_at_any_level(http, peer, caplog):
     ],
 )
 def test_a_body_that_is_no_json_is_none_and_never_an_exception(body, value):
-    assert Reply(200, {}, body).json() == value
+    found = Reply(200, {}, body).json()
+    assert (in_clear(found) if isinstance(found, dict) else found) == value

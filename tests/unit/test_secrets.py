@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pydantic import SecretBytes, SecretStr, ValidationError
+from pydantic import Secret, SecretBytes, SecretStr, ValidationError
 
-from actas.connecting import Connected, ConnectRequest
+from actas.connecting import Connected, ConnectRequest, _parameters
 from actas.envelope import Envelope, Purpose, encrypt, new_data_key
 from actas.granting import encrypt_tokens
 from actas.http import Http, Reply
@@ -26,6 +26,8 @@ from actas.refresh_life import RefreshLife
 from actas.requests import JobRequest
 from actas.settings import BrokerSettings, ClientCredentials, Settings
 from actas.states import JobStatus
+from actas.unshown import Unshown
+from tests.attacks.faces import walked
 from worker.decision import Decision
 from worker.exchange import Access, Held
 from worker.keys import DataKeys
@@ -113,6 +115,9 @@ CARRIERS: dict[str, Callable[[], Any]] = {
     "connect request": lambda: ConnectRequest(f"https://x.com/i/oauth2/authorize?state={CANARY}"),
     "token endpoint": lambda: TokenEndpoint(Http(), BUILT_IN["x"], CREDENTIALS),
     "reply": lambda: Reply(200, {"Set-Cookie": CANARY}, CANARY.encode()),
+    "reply's JSON": lambda: Reply(200, {}, json.dumps({"a": CANARY, "b": [{"c": CANARY}]}).encode()).json(),
+    "parameters of a callback": lambda: _parameters(f"https://app/cb?code={CANARY}&state={CANARY}"),
+    "what a library is given": lambda: [Unshown({"a": CANARY})],
     "data key": lambda: GRANT.data_key,
     "access token": lambda: GRANT.access_token,
     "grant": lambda: GRANT,
@@ -163,6 +168,7 @@ WAYS: dict[str, Callable[[Any], str]] = {
     "pprint": pprint.pformat,
     "logging": logged,
     "traceback": in_a_traceback,
+    "walked through": lambda value: b"\n".join(walked({"value": [value]})).decode(),
     "as an error": lambda value: "".join(traceback.format_exception(ValueError(value))),
 }
 
@@ -211,7 +217,7 @@ def test_what_must_not_be_shown_is_really_in_there(carrier):
 
 
 def revealed(value: Any, depth: int = 0) -> str:
-    if isinstance(value, (SecretStr, SecretBytes)):
+    if isinstance(value, (Secret, SecretStr, SecretBytes)):
         return str(value.get_secret_value())
     if isinstance(value, (str, bytes)):
         return str(value)
