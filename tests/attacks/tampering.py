@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -41,6 +43,17 @@ def ended(documents: Any, job_id: str) -> dict[str, Any]:
     finished = {"_id": job_id, "finished_at": {"$exists": True}}
     found: dict[str, Any] = eventually(lambda: documents["jobs"].find_one(finished), what="the job has ended")
     return found
+
+
+def each_ended(client: Client, jobs: Iterable[Job]) -> list[Job]:
+    """How each has ended; one that does not is told as it then is, so that it spoils nobody else's verdict."""
+    ends_at = time.monotonic() + 30
+    told = []
+    for job in jobs:
+        with contextlib.suppress(TimeoutError):
+            client.wait(job.id, timeout=max(0, ends_at - time.monotonic()))
+        told.append(client.job(job.id))
+    return told
 
 
 def refused(client: Client, job_id: str, code: str) -> None:

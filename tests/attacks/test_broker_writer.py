@@ -20,7 +20,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from actas import Grant, GrantStatus, JobStatus
+from actas import Grant, GrantStatus, Job, JobRequest, JobStatus
 from actas.celery_config import (
     ACT_QUEUE,
     EXCHANGE_TASK,
@@ -35,7 +35,7 @@ from actas.clock import utc_now
 from actas.envelope import Purpose, encrypt
 from actas.ids import new_id
 from actas.vault.room import VaultRoom
-from tests.attacks.tampering import connect_user, still_works, waiting_job
+from tests.attacks.tampering import connect_user, each_ended, still_works, waiting_job
 from tests.support import eventually, family
 
 REPLAYS = 1000
@@ -264,33 +264,51 @@ def slots(documents, broker, worker_vault) -> Slots:
     return Slots(documents, broker, worker_vault)
 
 
-def test_what_no_worker_has_put_into_a_rescue_slot_for_this_grant_is_not_taken_for_a_reply(
-    client, connect, slots, sandbox, user, posts
-):
-    """Rubbish, other ciphertexts of the grant, the victim's genuine slot: whatever is there, the job acts as its own."""
+#: What is put into the slot of a grant, given what is stored for a victim's; why a worker does not take it for a reply.
+PLANTED: dict[str, tuple[Callable[[Slots, Grant, Grant], str | bytes], str]] = {
+    "nothing at all": (lambda *_: "", "bad_envelope"),
+    "rubbish": (lambda *_: "rubbish", "bad_envelope"),
+    "a deep JSON": (lambda *_: "[" * 100_000, "bad_envelope"),
+    "bytes that are no text": (lambda *_: b"\xff\xfe", "no_text"),
+    "half of a character": (
+        lambda *_: json.dumps({"v": 1, "nonce": "\ud800", "ciphertext": "x"}),
+        "bad_envelope",
+    ),
+    "an empty envelope": (lambda *_: json.dumps({"v": 1, "nonce": "", "ciphertext": ""}), "bad_envelope"),
+    "the victim's refresh token": (
+        lambda slots, _, victim: as_slot(slots.doc(victim)["refresh_token"]),
+        "bad_envelope",
+    ),
+    "the victim's genuine slot": (lambda slots, _, victim: slots.genuine(victim), "bad_envelope"),
+    "the grant's own refresh token": (lambda slots, own, _: as_slot(slots.doc(own)["refresh_token"]), "bad_envelope"),
+}
+
+
+@pytest.fixture(scope="module")
+def into_slots(client, sandbox, slots) -> dict[str, tuple[Grant, Job, Grant]]:
+    """Each into the slot of a grant of its own, which then gets a job: the grant, how the job ended, and the victim."""
     victim = connect_user(client, sandbox)
-    theirs = slots.doc(victim)
-    planted: list[Callable[[Grant], str | bytes]] = [
-        lambda _: "",
-        lambda _: "rubbish",
-        lambda _: "[" * 100_000,
-        lambda _: b"\xff\xfe",
-        lambda _: json.dumps({"v": 1, "nonce": "\ud800", "ciphertext": "x"}),
-        lambda _: json.dumps({"v": 1, "nonce": "", "ciphertext": ""}),
-        lambda _: as_slot(theirs["refresh_token"]),
-        lambda _: slots.genuine(victim),
-        lambda own: as_slot(slots.doc(own)["refresh_token"]),
-    ]
-    grants = [connect(f"{user}{n}") for n in range(len(planted))]
-    for grant, value in zip(grants, planted, strict=True):
-        slots.plant(grant, value(grant))
-    jobs = [client.schedule("x.post", user=grant.user, payload={"text": f"as {grant.user}"}) for grant in grants]
-    ended = [client.wait(job.id) for job in jobs]
-    assert [(job.status, job.attempts, job.error) for job in ended] == [(JobStatus.SUCCEEDED, 1, None)] * len(jobs)
-    assert [posts(grant.user) for grant in grants] == [[f"as {grant.user}"] for grant in grants]
+    grants = {name: connect_user(client, sandbox) for name in PLANTED}
+    for name, (plant, _) in PLANTED.items():
+        slots.plant(grants[name], plant(slots, grants[name], victim))
+    requests = [JobRequest("x.post", grant.user, {"text": f"as {grant.user}"}) for grant in grants.values()]
+    ended = each_ended(client, client.schedule_many(requests))
+    return {name: (grant, job, victim) for (name, grant), job in zip(grants.items(), ended, strict=True)}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_no_worker_has_put_into_a_rescue_slot_for_this_grant_is_not_taken_for_a_reply(
+    stack, into_slots, sandbox, posts, planted
+):
+    """Whatever is there: a worker says why it is no reply, and the job acts as its own, after an exchange of its own."""
+    grant, job, victim = into_slots[planted]
+    logs = "".join(log.read_text() for log in (stack.directory / "logs").glob("worker*.log"))
+    assert f"rescue.unreadable grant={grant.id} code={PLANTED[planted][1]}\n" in logs
+    assert (job.status, job.attempts, job.error) == (JobStatus.SUCCEEDED, 1, None)
+    assert posts(grant.user) == [f"as {grant.user}"]
     assert posts(victim.user) == []
-    told = [family(sandbox, grant.user) for grant in grants]
-    assert {(each["exchanges"], each["reuse"], each["alive"]) for each in told} == {(1, 0, True)}
+    told = family(sandbox, grant.user)
+    assert (told["exchanges"], told["reuse"], told["alive"]) == (1, 0, True)
 
 
 def test_what_a_worker_has_put_there_for_this_grant_is_taken(client, connect, documents, slots, sandbox, user):

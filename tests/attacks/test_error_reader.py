@@ -11,6 +11,7 @@ the frames that have it from the caller.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from base64 import b64encode
 from collections.abc import Callable
@@ -23,8 +24,11 @@ from pydantic import SecretBytes, SecretStr
 from actas import Client, Settings
 from actas.clock import utc_now
 from actas.errors import ActasError
+from actas.http import Http, _Stream
 from actas.oauth import TokenEndpoint
+from actas.providers import BUILT_IN
 from actas.redis_client import redis_client
+from actas.settings import ClientCredentials
 from actas.stores.database import connect as open_database
 from actas.stores.grants import Grants
 from actas.stores.installing import MongoInstaller
@@ -249,6 +253,36 @@ def test_an_address_that_is_wrong_shows_nothing(sandbox, room, url):
 def test_a_token_that_cannot_be_sent_is_not_shown(room, character):
     api = ProviderApi(room.http, room.providers["x"], SecretStr(f"{PLAIN}{character}"), 5, utc_now)
     assert shown(failing(lambda: api.request("POST", "/2/tweets")), PLAIN) == set()
+
+
+@pytest.mark.parametrize(
+    ("step", "nth", "seen"),
+    [("write", 1, "the client secret"), ("write", 2, "the refresh token"), ("read", 1, "nothing")],
+    ids=["writing the head", "writing the body", "reading"],
+)
+def test_a_mistake_that_nobody_foresaw_while_sending_shows_what_is_sent_in_local_variables_only(
+    monkeypatch, step, nth, seen
+):
+    """The limit, as docs/security.md has it: what is no error of httpx passes, with the frames of the libraries."""
+    whole, calls = getattr(_Stream, step), itertools.count(1)
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == nth:
+            del args, kwargs
+            raise RuntimeError("a mistake")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(_Stream, step, fails)
+    sent = {"the client secret": "client7secret" * 4, "the refresh token": "refresh7token" * 4}
+    credentials = ClientCredentials(client_id="c", client_secret=SecretStr(sent["the client secret"]))
+    with contextlib.closing(Peer(lambda connection: connection.sendall(http_reply(200, b"{}")))) as peer:
+        provider = BUILT_IN["x"].model_copy(update={"token_url": f"{peer.url}/token"})
+        endpoint = TokenEndpoint(Http(), provider, credentials)
+        with pytest.raises(RuntimeError) as caught:
+            endpoint.refresh(SecretStr(sent["the refresh token"]), seconds=5, now=utc_now())
+    found = {what: shown(caught.value, secret) for what, secret in sent.items()}
+    assert {what for what in found if found[what]} == {seen} - {"nothing"}
+    assert set[str]().union(*found.values()) <= {"locals", "locals, walked through"}
 
 
 # --- Vault ---

@@ -25,7 +25,7 @@ from actas.embedded.stack import CLIENT_ID, PROVIDER
 from actas.errors import JobRefused, VaultDenied
 from actas.ids import new_id
 from actas.installing import installer
-from actas.signing import KeyVersions
+from actas.signing import CACHE_SECONDS, KeyVersions
 from tests.attacks.tampering import claims_of, decoded, encoded, ended, insert_job, token, waiting_job
 from tests.support import REDIRECT, settings_from
 
@@ -180,8 +180,16 @@ def test_a_job_signed_with_a_retired_version_is_refused(stack, add_app, document
             claims,
             lambda data: client._room.vault.sign("rotating", [data], version=1)[0],
         )
-        jws.verify(old, KeyVersions(worker_vault).get, utc_now())  # while it was in force, it held
+        seconds = [0.0]
+        believing = KeyVersions(worker_vault, clock=lambda: seconds[0])
+        jws.verify(old, believing.get, utc_now())  # while it was in force, it held
         retire(stack, "actas-app-rotating")
+        jws.verify(
+            old, believing.get, utc_now()
+        )  # a worker that has the key believes it for a while, docs/operations.md
+        seconds[0] = CACHE_SECONDS
+        with pytest.raises(JobRefused, match="version 1"):
+            jws.verify(old, believing.get, utc_now())
         with pytest.raises(JobRefused, match="version 1"):
             jws.verify(old, KeyVersions(worker_vault).get, utc_now())
         insert_job(documents, claims, old)

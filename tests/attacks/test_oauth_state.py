@@ -8,7 +8,9 @@ provider (RFC 9207); a verifier that does not fit. Nobody may get a grant for an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -18,7 +20,7 @@ from actas import Client
 from actas.connecting import ConnectRequest
 from actas.errors import ConnectError, InvalidRequest, InvalidState
 from actas.sandbox.remote import SandboxControl
-from tests.support import REDIRECT
+from tests.support import REDIRECT, family
 
 
 @pytest.fixture
@@ -41,6 +43,26 @@ def test_a_callback_works_once(client, sandbox, user, begin):
     client.finish_connect(callback, user=user)
     with pytest.raises(InvalidState):
         client.finish_connect(callback, user=user)
+
+
+def test_a_callback_used_twice_at_the_same_moment_works_once(client, sandbox, user, begin):
+    callback = sandbox.authorize(begin(user).url, user)
+    before, start = used_codes(sandbox), threading.Barrier(8)
+
+    def finish(_: int) -> bool:
+        for _ in range(2):  # the first time, for all of them to have a connection to MongoDB by the second
+            start.wait(10)
+            client.grants(user=user)
+        start.wait(10)
+        try:
+            return client.finish_connect(callback, user=user).user == user
+        except InvalidState:
+            return False
+
+    with ThreadPoolExecutor(8) as browsers:
+        assert sum(browsers.map(finish, range(8))) == 1
+    assert used_codes(sandbox) == before + 1
+    assert family(sandbox, user)["alive"] is True  # a code that is used twice ends what came of it (RFC 6749 4.1.2)
 
 
 def test_a_callback_of_which_the_connection_failed_does_not_work_again(client, sandbox, user, begin):

@@ -1,6 +1,7 @@
-"""P3, least privilege by role: every verb of every role, tried with the credentials that `actas init` handed out.
+"""P3, least privilege by role. The attacker has stolen one role's env file, as `actas init` wrote it, and nothing else.
 
-What a role may do is written here once more, by hand, so that a slip in deploy/roles does not pass as its own proof.
+Signs in to Vault, MongoDB and Redis as that role, and speaks to them as it likes, without our code. What is tried: every
+verb of every other role, what none may do, another's AppRole. What a role may do is written here once more, by hand, so that a slip in deploy/roles does not pass as its own proof.
 Whatever is not allowed must be *denied* (403, code 13, NOPERM), not merely fail.
 """
 
@@ -247,6 +248,35 @@ def test_vault_lets_each_role_do_its_own_work_and_nothing_else(
     else:
         with pytest.raises(hvac.exceptions.Forbidden):
             VAULT_VERBS[verb](vault_of[role], wrapped)
+
+
+@pytest.mark.parametrize("other", ROLES)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_secret_id_signs_in_as_that_role_only(house: House, role: str, other: str) -> None:
+    secret_id, role_id = house.env(role)["ACTAS_VAULT_SECRET_ID"], house.env(other)["ACTAS_VAULT_ROLE_ID"]
+    vault = hvac.Client(house.servers.bao.url)
+    if role == other:
+        vault.auth.approle.login(role_id, secret_id)
+    else:
+        with pytest.raises(hvac.exceptions.InvalidRequest):
+            vault.auth.approle.login(role_id, secret_id)
+
+
+def test_every_role_that_has_credentials_is_tried_with_them(house: House) -> None:
+    """All but the second app's in MongoDB, which is the first one's role."""
+    have: dict[str, set[str]] = {
+        "VAULT_SECRET_ID": set(),
+        "MONGODB_URL": set(),
+        "REDIS_URL": set(),
+        "BROKER_URL": set(),
+    }
+    for file in house.out.glob("*.env"):
+        for what, roles in have.items():
+            if house.env(file.stem).get(f"ACTAS_{what}"):
+                roles.add(file.stem)
+    assert have["VAULT_SECRET_ID"] - {"app-gone"} == set(ROLES)
+    assert have["MONGODB_URL"] - {"app-gone"} == MONGO_ALLOWED.keys() | {"app-a-b"}
+    assert have["REDIS_URL"] | have["BROKER_URL"] == REDIS_ALLOWED.keys()
 
 
 def test_vault_itself_refuses_to_unwrap_one_grants_key_under_another(
