@@ -33,11 +33,11 @@ def refusal(entries: Iterable[Entry], *, jti: str | None, issued_at: datetime | 
     """Why an app's own JWT is refused, or None.
 
     A ``jti`` entry refuses that id. A ``user`` entry is a watermark: it refuses everything issued up to 5 seconds after
-    ``not_before`` but for the one ``keep`` id, and everything that does not say when it was issued.
+    ``not_before`` but for the one ``keep`` id, and everything that does not say when it was issued. What an earlier
+    watermark refused (``keep_after``) stays refused, whatever a later one keeps.
     """
     for entry in entries:
-        kept = entry.get("keep") is not None and entry["keep"] == jti
-        if _is_jti(entry) or (not kept and _before(issued_at, entry["not_before"])):
+        if _is_jti(entry) or (not _kept(entry, jti, issued_at) and _before(issued_at, entry["not_before"])):
             return str(entry.get("reason") or "revoked")
     return None
 
@@ -56,6 +56,10 @@ def fate(entries: Iterable[Entry], *, issued_at: datetime) -> Fate:
 
 def _is_jti(entry: Entry) -> bool:
     return str(entry["_id"]).startswith("jti:")
+
+
+def _kept(watermark: Entry, jti: str | None, issued_at: datetime | None) -> bool:
+    return jti is not None and watermark.get("keep") == jti and not _before(issued_at, watermark.get("keep_after"))
 
 
 def _before(issued_at: datetime | None, watermark: datetime | None) -> bool:

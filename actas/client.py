@@ -286,8 +286,9 @@ class Client:
         """Log a user out everywhere: ``blacklist.refuses`` every JWT issued to this ``sub`` up to now.
 
         Up to now means 5 seconds more, because clocks differ. ``keep`` is the ``jti`` of one session that stays; the
-        latest call decides which. ``jobs`` says what becomes of the user's jobs signed so far: ``cancel``, ``hold``
-        (parked until they are signed anew, see ``reschedule``) or ``keep``. Accounts stay connected.
+        latest call decides which, but none lets back in what an earlier one refused. ``jobs`` says what becomes of the
+        user's jobs signed so far: ``cancel``, ``hold`` (parked until they are signed anew, see ``reschedule``) or
+        ``keep``. Accounts stay connected.
 
         Raises:
             InvalidRequest.

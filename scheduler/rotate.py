@@ -11,12 +11,14 @@ from scheduler.room import Room
 
 #: Of each provider, a tick: what an outage of ours has held up must not come over it at once. 144,000 a day.
 PER_PROVIDER = 50
+#: So many may wait already: a leak drill keeps some waiting for hours, and what nears its end must not die meanwhile.
+FEW = 50
 
 
 def rotate(room: Room) -> dict[str, int]:
     """Ask for the exchange of tokens that near their end, a bounded number at each provider; returns counts."""
-    if room.queue.waiting(GRANTS_QUEUE):
-        return {"asked": 0}  # what users or an operator asked for goes first
+    if room.queue.waiting(GRANTS_QUEUE) > FEW:
+        return {"asked": 0}  # nobody takes them up, or what users or an operator asked for has to go first
     grants = room.care.due(room.clock(), per_provider=PER_PROVIDER)
     room.queue.ask(EXCHANGE_TASK, grants)
     return {"asked": len(grants)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ REDIRECT = "http://127.0.0.1:9/callback"  # nobody listens there: the "browser" 
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, seconds: float = 20, what: str = "") -> T:
+def eventually(look: Callable[[], T], *, seconds: float = 60, what: str = "") -> T:
     """Look until what is seen is truthy; fail when it has not become so in time."""
     ends_at = time.monotonic() + seconds
     while not (seen := look()):
@@ -42,6 +43,29 @@ def nothing_is_sent(stack: Stack) -> Iterator[None]:
         yield
     finally:
         stack.processes["scheduler"].resume()
+
+
+def killed_after(calls: int, method: str) -> list[str]:
+    """The console as a command, killed right after so many calls of a method ("module:Class.method") have returned.
+
+    For "in the midst": who watches from outside and then kills may come when all is done.
+    """
+    module, _, name = method.partition(":")
+    cls, _, name = name.partition(".")
+    code = f"""
+import itertools, os, signal
+from {module} import {cls}
+from actas.cli import main
+real, count = {cls}.{name}, itertools.count(1)
+def killed(*args, **kwargs):
+    done = real(*args, **kwargs)
+    if next(count) == {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+{cls}.{name} = killed
+main()
+"""
+    return [sys.executable, "-c", code]
 
 
 def settings_from(env: dict[str, str]) -> Settings:

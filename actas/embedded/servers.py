@@ -93,8 +93,9 @@ class Mongod(Server):
         password = self._password.get_secret_value()
         self.url = SecretStr(f"mongodb://{ADMIN}:{password}@{self.address}/?replicaSet={SET}&authSource=admin")
         self._place.secret("mongod-key")
+        name = self.data.name
         config = {
-            "net": {"bindIp": HOST, "port": ports["mongod"], "unixDomainSocket": {"enabled": False}},
+            "net": {"bindIp": HOST, "port": ports[name], "unixDomainSocket": {"enabled": False}},
             "storage": {
                 "dbPath": str(self.data),
                 # Uncompressed, because the demo and the attack tests search these files for tokens, byte by byte.
@@ -113,7 +114,7 @@ class Mongod(Server):
             "security": {"authorization": "enabled", "keyFile": str(self._place.secret_file("mongod-key"))},
             "setParameter": {"diagnosticDataCollectionEnabled": False},
         }
-        return ["--config", self._write_config("mongod.json", json.dumps(config))]
+        return ["--config", self._write_config(f"{name}.json", json.dumps(config))]
 
     def wait_ready(self) -> None:
         with closing(OneNode(self.address, self._password, seconds=ANSWER_SECONDS)) as node:

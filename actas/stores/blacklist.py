@@ -16,6 +16,8 @@ from actas.stores.database import Documents, translated
 
 #: How many revocations of one user are remembered.
 HISTORY_LENGTH = 20
+#: Watermarks of jobs are their own, because a log-out may leave jobs alone.
+_JOB_WATERMARKS = {Fate.CANCEL: ["jobs_not_before"], Fate.HOLD: ["jobs_held_before"], Fate.KEEP: []}
 
 
 class Blacklist:
@@ -38,20 +40,29 @@ class Blacklist:
     def raise_watermark(
         self, app: str, user: str, *, jobs: Fate, keep: str | None, reason: str, expires_at: datetime, now: datetime
     ) -> None:
-        """Refuse what was issued to a user up to now; watermarks only rise, and the latest call says what is kept."""
-        watermarks = {"not_before": now, "expires_at": expires_at}
-        if jobs is Fate.CANCEL:
-            watermarks["jobs_not_before"] = now
-        if jobs is Fate.HOLD:
-            watermarks["jobs_held_before"] = now
+        """Refuse what was issued to a user up to now; watermarks only rise, and the latest call says what is kept.
+
+        Of two who each keep themselves and log the other out, at once, neither stays: what an earlier watermark refused
+        is not what a later one can keep.
+        """
         step = {"at": now, "reason": reason, "keep": keep, "jobs": str(jobs)}
+        raised = ["not_before", *(_JOB_WATERMARKS[jobs])]
+        kept_before = {"$eq": [{"$ifNull": ["$keep", None]}, {"$literal": keep}]}
+        # A pipeline, because what may be kept depends on what was; literals, because a reason could read "$field".
         update = {
-            "$setOnInsert": {"created_at": now},
-            "$max": watermarks,
-            "$set": {"keep": keep, "reason": reason},
-            "$push": {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}},
+            "created_at": {"$ifNull": ["$created_at", now]},
+            "expires_at": {"$max": ["$expires_at", expires_at]},
+            **{name: {"$max": [f"${name}", now]} for name in raised},
+            "keep_after": {
+                "$cond": [kept_before, {"$ifNull": ["$keep_after", None]}, {"$ifNull": ["$not_before", None]}]
+            },
+            "keep": {"$literal": keep},
+            "reason": {"$literal": reason},
+            "history": {
+                "$slice": [{"$concatArrays": [{"$ifNull": ["$history", []]}, [{"$literal": step}]]}, -HISTORY_LENGTH]
+            },
         }
-        self._blacklist.update_one({"_id": f"user:{app}/{user}"}, update, upsert=True)
+        self._blacklist.update_one({"_id": f"user:{app}/{user}"}, [{"$set": update}], upsert=True)
 
     @translated
     def purge(self, *, before: datetime, limit: int) -> int:

@@ -2,9 +2,10 @@
 
 Has the text, ``repr``, arguments, attributes and pickle of each exception, its attributes as JSON, tracebacks with the
 local variables of every frame, printed and walked through, and what stands behind an exception (``__cause__``,
-``__context__``), also where ``from None`` asks not to show it. What is tried: to make each door fail in every way that its other side can make it fail, an echo of the token included, and
-to find a token, a client secret, a data key or a password in any of that. What a caller hands over in clear itself
-(``tokens=``, ``callback_url``) is not looked for in the frames that have it from the caller.
+``__context__``), also where ``from None`` asks not to show it. What is tried: to make each door fail in every way that
+its other side can make it fail, an echo of the token included, and to find a token, a client secret, a data key or a
+password in any of that. What a caller hands over in clear itself (``tokens=``, ``callback_url``) is not looked for in
+the frames that have it from the caller.
 """
 
 from __future__ import annotations

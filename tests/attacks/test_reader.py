@@ -5,9 +5,10 @@ own files, the output, environment and command line of each process, all of Flow
 app is told. Listens while all of it happens: to every command that Redis is given and every message that it passes on
 (queue items, events, remote control), to every question that MongoDB is asked, to the DEBUG logs of an app and a worker
 with all their libraries. Does not read the memory of a process, nor the traffic with Vault or the provider (TLS). What
-is looked for, plain, in hex, base64, UTF-16, packed, and as URLs, JSON, HTML and Python write it: every token, code and client secret the provider ever gave, the state and the PKCE verifier of
-every connection, and every data key, unwrapped. The run before it takes each path that a token takes, also those that
-fail; one more secret in each place, planted readable, shows that the search would have found it.
+is looked for, plain, in hex, base64, UTF-16, packed, and as URLs, JSON, HTML and Python write it: every token, code and
+client secret the provider ever gave, the state and the PKCE verifier of every connection, and every data key,
+unwrapped. The run before it takes each path that a token takes, also those that fail; one more secret in each place,
+planted readable, shows that the search would have found it.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def planted(stack, publish, heard) -> Iterator[Mapping[str, str | bytes]]:
 @pytest.fixture(scope="module")
 def seen(stack, client, sandbox, room, documents, spied, heard, planted) -> Mapping[str, Seen]:
     """Run all of it, then look everywhere, once."""
-    run = Run(client, sandbox, room, documents)
+    run = Run(stack, client, sandbox, room, documents)
     done, text = run.all_of_it()
     slot = run.rescued()
     with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as valkey:

@@ -10,12 +10,13 @@ from uuid import uuid4
 
 from actas import Client, Grant, GrantStatus, JobStatus
 from actas.clock import utc_now
+from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.fault_points import FaultPoint
 from actas.sandbox.remote import SandboxControl
 from tests.attacks.tampering import connect_user
 from tests.dying import dies_at
-from tests.support import dance, eventually, made_stale
+from tests.support import dance, eventually, made_stale, nothing_is_sent
 from worker.renewal import renew_data_key
 from worker.room import Room
 
@@ -24,6 +25,7 @@ from worker.room import Room
 class Run:
     """Does one thing after the other that a token goes through; says what came of it."""
 
+    stack: Stack
     client: Client
     sandbox: SandboxControl
     room: Room
@@ -84,8 +86,9 @@ class Run:
 
     def renewed(self, grant: Grant) -> None:
         long_ago = utc_now() - timedelta(days=1000)
-        self.documents["grants"].update_one({"_id": grant.id}, {"$set": {"data_key.made_at": long_ago}})
-        assert renew_data_key(grant.id, self.room)
+        with nothing_is_sent(self.stack):  # or a tick may have one of the stack's own workers do it first
+            self.documents["grants"].update_one({"_id": grant.id}, {"$set": {"data_key.made_at": long_ago}})
+            assert renew_data_key(grant.id, self.room)
 
     def disconnected(self) -> None:
         user, _ = self.connected()

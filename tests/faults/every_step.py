@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from celery import Celery
@@ -20,10 +20,7 @@ from actas.fault_points import FaultPoint
 from actas.sandbox.remote import SandboxControl
 from actas.stores.database import Documents
 from tests.faults.injecting import Faults, Strike
-from tests.support import connected, made_stale
-
-#: Until a job is due its fault is armed.
-IN_A_MOMENT = timedelta(seconds=3)
+from tests.support import connected, made_stale, nothing_is_sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,8 @@ class World:
         for name, process in self.stack.processes.items():
             if name.startswith("worker") and name != worker:
                 process.stop()
-        victims = {name: self._hold(point) for name, point in points.items()}
+        with nothing_is_sent(self.stack):  # or a job could be there before its fault is armed
+            victims = {name: self._hold(point) for name, point in points.items()}
         for victim in victims.values():
             victim.strike.happened()
         return victims
@@ -62,8 +60,7 @@ class World:
         kind = point.partition(".")[0]
         if kind == "exchange":
             made_stale(self.documents, user)
-            at = datetime.now(UTC) + IN_A_MOMENT
-            job = self.client.schedule("x.post", user=user, payload={"text": f"held at {point}"}, at=at).id
+            job = self.client.schedule("x.post", user=user, payload={"text": f"held at {point}"}).id
             return Victim(user, grant, job, self.faults.arm(point, "hold", job))
         strike = self.faults.arm(point, "hold", grant)
         if kind == "renewal":

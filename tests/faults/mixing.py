@@ -5,20 +5,25 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import hvac
 import redis
+from pymongo.errors import AutoReconnect
 
 from actas import JobStatus
 from actas.fault_points import FaultPoint
 from actas.states import FINAL
-from tests.faults.every_step import IN_A_MOMENT, World
+from tests.faults.every_step import World
 from tests.faults.injecting import Struck, heal
-from tests.support import connected, eventually, family, made_stale
+from tests.support import connected, eventually, family, made_stale, nothing_is_sent
 
 USERS = 6
+
+#: Until the first job is due, the others are there.
+IN_A_MOMENT = timedelta(seconds=3)
 
 STEPS = [point for point in FaultPoint if point.startswith("exchange.")]
 
@@ -96,10 +101,11 @@ class Mix:
             fate.may_be_lost |= loses
         fate.text = f"posted by {fate.user}"
         at = datetime.now(UTC) + IN_A_MOMENT
-        fate.job = world.client.schedule("x.post", user=fate.user, payload={"text": fate.text}, at=at).id
-        if fate.what != "nothing":
-            strike = fate.what if fate.what in {"kill", "stop"} else "hold"
-            world.faults.arm(fate.step, strike, fate.job)
+        with nothing_is_sent(world.stack):  # or the job could be there before its fault is armed
+            fate.job = world.client.schedule("x.post", user=fate.user, payload={"text": fate.text}, at=at).id
+            if fate.what != "nothing":
+                strike = fate.what if fate.what in {"kill", "stop"} else "hold"
+                world.faults.arm(fate.step, strike, fate.job)
         self.script.append(f"{fate.user}: {fate.what} at {fate.step}; the endpoint {fate.misbehaviour or 'is well'}")
 
     def _looked_after(self) -> bool:
@@ -229,7 +235,13 @@ def step_down(world: World) -> None:
     """As in a failover: the primary gives up, all connections are closed, and after an election there is one again."""
     admin = world.documents.client.admin
     admin.command("replSetStepDown", 3, secondaryCatchUpPeriodSecs=0, force=True)
-    eventually(lambda: admin.command("hello")["isWritablePrimary"], what="there is a primary again")
+
+    def there_is_one() -> bool:
+        with suppress(AutoReconnect):  # not yet, or just over a connection that is closed
+            return bool(admin.command("hello")["isWritablePrimary"])
+        return False
+
+    eventually(there_is_one, seconds=60, what="there is a primary again")
 
 
 _MEANWHILE: dict[str, Callable[[Mix, Fate], None]] = {

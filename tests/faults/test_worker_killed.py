@@ -99,7 +99,8 @@ def test_a_deadline_that_passes_meanwhile_does_not_call_a_sent_post_expired(
     client, connect, sandbox, stack, user, posts
 ):
     connect(user)
-    deadline = datetime.now(UTC) + timedelta(seconds=10)  # before the dead worker's lease ends
+    # Before the dead worker's lease ends, and so long after the start that its request is surely under way by then.
+    deadline = datetime.now(UTC) + timedelta(seconds=20)
     job = killed_while_posting(client, sandbox, stack, user, deadline=deadline)
     assert client.wait(job.id, timeout=60).status is JobStatus.UNCERTAIN
     assert posts(user) == ["out there"]

@@ -25,7 +25,7 @@ from actas.actions import Actions
 from actas.embedded.child import plain_environment
 from actas.embedded.demo import story
 from actas.embedded.demo.flower import FlowerApi
-from actas.embedded.demo.places import View, views
+from actas.embedded.demo.places import View, files, views
 from actas.embedded.demo.plan import PLAN, USERS, Ending, the
 from actas.embedded.demo.screen import Screen
 from actas.embedded.demo.search import Finding, search
@@ -114,6 +114,20 @@ def test_looking_tells_the_control_from_a_leak():
     view = View("logs", "output", "control", lambda: [("a.log", f"control and {TOKEN}".encode())])
     found, sees, _ = story.look(view, ["another", TOKEN])
     assert (found, sees) == ([Finding(1, "raw", "a.log")], True)
+
+
+def test_a_file_that_is_taken_away_while_all_are_read_is_passed_over(tmp_path, monkeypatch):
+    for name in ("a", "journal", "z"):
+        (tmp_path / name).write_text(name)
+    read = Path.read_bytes
+
+    def read_late(file: Path) -> bytes:
+        if file.name == "journal":
+            file.unlink()
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", read_late)
+    assert [data for _, data in files(tmp_path)] == [b"a", b"z"]
 
 
 @pytest.fixture(scope="module")

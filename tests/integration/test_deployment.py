@@ -330,7 +330,7 @@ def test_the_console_finds_everything_in_order(host: Host) -> None:
 
 def test_a_job_is_done_by_the_deployment_as_it_stands(host: Host, client: Client, connected: str) -> None:
     job = client.schedule("x.post", user=connected, payload={"text": "from the deployment"})
-    assert client.wait(job.id, timeout=30).status is JobStatus.SUCCEEDED
+    assert client.wait(job.id, timeout=60).status is JobStatus.SUCCEEDED
 
 
 def test_a_job_is_done_after_the_primary_died(host: Host, client: Client, connected: str) -> None:

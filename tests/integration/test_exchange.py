@@ -21,7 +21,7 @@ from actas.providers.model import RefreshProfile
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
 from tests.dying import dies_at
-from tests.support import dance, eventually, family, settings_from
+from tests.support import dance, eventually, family, nothing_is_sent, settings_from
 from worker.errors import NeedsUser, TokenPending
 from worker.renewal import renew_data_key
 from worker.rescue_slots import PREFIX, RescueSlots, SlotsUnavailable
@@ -142,7 +142,7 @@ def test_a_late_reply_heals_the_grant_and_its_jobs_go_on(client, room, documents
         listen(None)
     assert (healed.status, healed.generation) == (GrantStatus.ACTIVE, 2)
     assert healed.failure.code == "lost_rotation"  # until the next success: a provider may have seen reuse meanwhile
-    assert client.wait(job[0].id, timeout=50).status is JobStatus.SUCCEEDED  # put back by the resume tick
+    assert client.wait(job[0].id, timeout=90).status is JobStatus.SUCCEEDED  # put back by the resume tick
     assert posts(user) == ["late, not lost"]
     documents.grants.update_one({"_id": stale.id}, {"$unset": {"access_token": ""}})
     after = room.exchange.access_token(look(room, stale)).grant
@@ -316,13 +316,20 @@ def test_a_connection_made_meanwhile_wins_and_the_late_tokens_are_dropped(client
 # --- making the data key anew ---
 
 
+@pytest.fixture
+def quiet(stack: Stack) -> Iterator[None]:
+    """The scheduler stands still, so that nobody but the test has data keys renewed."""
+    with nothing_is_sent(stack):
+        yield
+
+
 def made_long_ago(documents: Any, room: Room, grant: Grant) -> Grant:
     long_ago = room.clock() - timedelta(days=room.settings.data_key_max_age_days + 1)
     documents.grants.update_one({"_id": grant.id}, {"$set": {"data_key.made_at": long_ago}})
     return look(room, grant)
 
 
-def test_an_old_data_key_is_replaced_and_the_tokens_are_the_same(room, documents, sandbox, stale, user):
+def test_an_old_data_key_is_replaced_and_the_tokens_are_the_same(quiet, room, documents, sandbox, stale, user):
     before = made_long_ago(documents, room, stale)
     token = room.keys.read(before, Purpose.REFRESH)
     assert renew_data_key(stale.id, room)
@@ -335,7 +342,7 @@ def test_an_old_data_key_is_replaced_and_the_tokens_are_the_same(room, documents
     assert room.exchange.access_token(after).grant.generation == 3
 
 
-def test_a_data_key_is_left_alone_while_an_answer_is_missing(room, documents, sandbox, stale, user):
+def test_a_data_key_is_left_alone_while_an_answer_is_missing(quiet, room, documents, sandbox, stale, user):
     """Under another generation, the answer that may still come would be thrown away."""
     made_long_ago(documents, room, stale)
     dies_at(FaultPoint.EXCHANGE_JOURNALED, lambda: room.exchange.access_token(look(room, stale)))
@@ -344,7 +351,7 @@ def test_a_data_key_is_left_alone_while_an_answer_is_missing(room, documents, sa
     assert look(room, stale).generation == 1
 
 
-def test_a_rescue_slot_is_applied_before_a_data_key_is_replaced(room, documents, sandbox, stale, user):
+def test_a_rescue_slot_is_applied_before_a_data_key_is_replaced(quiet, room, documents, sandbox, stale, user):
     made_long_ago(documents, room, stale)
     dies_at(FaultPoint.EXCHANGE_RESCUED, lambda: room.exchange.access_token(look(room, stale)))
     documents.grants.update_one({"_id": stale.id}, {"$unset": {"exchange_lease": ""}})
@@ -356,7 +363,7 @@ def test_a_rescue_slot_is_applied_before_a_data_key_is_replaced(room, documents,
     assert family(sandbox, user)["reuse"] == 0
 
 
-def test_a_data_key_is_not_replaced_by_whoever_has_lost_the_lease(room, documents, sandbox, stale, user):
+def test_a_data_key_is_not_replaced_by_whoever_has_lost_the_lease(quiet, room, documents, sandbox, stale, user):
     made_long_ago(documents, room, stale)
 
     def meanwhile(point: FaultPoint) -> None:

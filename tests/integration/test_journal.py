@@ -162,6 +162,20 @@ def test_a_deadline_that_passes_while_the_row_is_written_is_kept(room, documents
     assert (row(documents, job)["state"], posts(user)) == ("refused", [])
 
 
+def test_a_job_that_comes_back_after_its_deadline_says_what_had_held_it_up(
+    client, room, sandbox, documents, job, user, posts
+):
+    sandbox.misbehave("tweets", "status", status=503, body={}, account=user)
+    outcome = run(job.id, room)
+    assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "provider_unavailable")
+    send_again(documents, job)
+    assert run(job.id, replace(room, clock=lambda: job.deadline)).status is JobStatus.EXPIRED
+    error = client.job(job.id).error
+    assert error.code == "expired"
+    assert error.message == "the deadline has passed; it was held up by: provider_unavailable"
+    assert posts(user) == []
+
+
 def test_a_job_lease_that_ends_while_the_row_is_written_is_kept(room, documents, job, user, posts, monkeypatch):
     class Slow(Failing):
         def begin(self, *args: Any, **kwargs: Any) -> Any:

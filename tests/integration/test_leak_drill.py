@@ -149,7 +149,7 @@ def test_a_rotation_that_could_not_be_noted_is_not_made_twice(drill, documents, 
 def test_a_grant_that_cannot_be_renewed_holds_up_nobody_and_is_told_with_its_code(
     drill, documents, users, sandbox, monkeypatch
 ):
-    monkeypatch.setattr(leak_drill, "PATIENCE_SECONDS", 8.0)
+    monkeypatch.setattr(leak_drill, "PATIENCE_SECONDS", 15.0)
     broken = copied(documents, users[0])
     documents["grants"].update_one({"_id": broken.id}, {"$set": {"data_key.wrapped": "vault:v1:AAAA"}})
     result = drill("--no-wait")

@@ -153,26 +153,8 @@ def test_new_tokens_that_do_not_help_against_a_401_are_asked_for_once_a_minute(c
 def test_a_deadline_that_passes_while_waiting_ends_the_job_as_expired(client, connect, sandbox, user, posts):
     connect(user)
     sandbox.misbehave("tweets", "status", status=503, body={}, account=user)
-    job = client.wait(post(client, user, "too late", deadline=datetime.now(UTC) + timedelta(seconds=8)).id)
+    soon = datetime.now(UTC) + timedelta(seconds=20)  # and surely asked for once before that
+    job = client.wait(post(client, user, "too late", deadline=soon).id, timeout=60)
     assert (job.status, job.error.code) == (JobStatus.EXPIRED, "expired")
     assert "provider_unavailable" in job.error.message
-    assert posts(user) == []
-
-
-def test_a_job_that_comes_back_after_its_deadline_says_what_had_held_it_up(
-    client, connect, sandbox, stack, user, posts
-):
-    connect(user)
-    sandbox.misbehave("tweets", "status", status=503, body={}, account=user)
-    # Far enough away that the job is put back, and not ended at once because its pause is longer than its time.
-    job = post(client, user, "too late", deadline=datetime.now(UTC) + timedelta(seconds=15))
-    eventually(lambda: client.job(job.id).error is not None, what="the provider refused, and the job was put back")
-    stack.processes["scheduler"].pause()
-    try:
-        eventually(lambda: datetime.now(UTC) > job.deadline, what="its deadline has passed")
-    finally:
-        stack.processes["scheduler"].resume()
-    done = client.wait(job.id)
-    assert (done.status, done.error.code) == (JobStatus.EXPIRED, "expired")
-    assert done.error.message == "the deadline has passed; it was held up by: provider_unavailable"
     assert posts(user) == []

@@ -226,7 +226,9 @@ def test_a_signature_that_is_not_this_apps_is_not_renewed(client, documents, job
     header = jws.signing_input(
         jws.Claims("j", "mallory", "u", "g", "x", "x.post", {}, utc_now(), utc_now(), utc_now()), key_version=1
     ).split(b".")[0]
-    for forged in (f"{header.decode()}.{job.jws.split('.', 1)[1]}", "", job.jws[:-4] + "AAAA"):
+    signed, _, signature = job.jws.rpartition(".")
+    other = ("B" if signature[0] == "A" else "A") + signature[1:]  # another one, whatever it was
+    for forged in (f"{header.decode()}.{job.jws.split('.', 1)[1]}", "", f"{signed}.{other}"):
         documents.update_one({"_id": job.id}, {"$set": {"jws": forged}})
         with pytest.raises(errors.JobRefused):
             client.reschedule(job.id, at=soon(2))
@@ -238,9 +240,11 @@ def test_a_job_whose_id_is_on_the_blacklist_is_not_moved_beyond_its_entry(client
         client.reschedule(job.id, at=soon(48))
 
 
-def test_a_held_job_is_not_signed_anew_while_that_would_pass_for_older(client, job, user):
-    client.revoke_user(user, jobs="hold")
-    with pytest.raises(errors.JustRevoked):
-        client.reschedule(job.id, at=soon(2))
+def test_a_held_job_is_not_signed_anew_while_that_would_pass_for_older(client, job, user, app_settings):
+    now = utc_now()
+    with Client(app_settings, clock=lambda: now) as unmoved:  # both within 5 seconds, however long they take
+        unmoved.revoke_user(user, jobs="hold")
+        with pytest.raises(errors.JustRevoked):
+            unmoved.reschedule(job.id, at=soon(2))
     there = client.job(job.id)
     assert (there.status, there.held, there.rev) == (JobStatus.PARKED, True, 0)

@@ -44,6 +44,14 @@ def earlier(app_settings) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture
+def unmoved(app_settings) -> Iterator[Client]:
+    """The same app with a clock that stands still: whatever it does, it does within 5 seconds."""
+    now = utc_now()
+    with Client(app_settings, clock=lambda: now) as client:
+        yield client
+
+
 def post(client, user, text="never", **options):
     return client.schedule("x.post", user=user, payload={"text": text}, **options)
 
@@ -76,12 +84,32 @@ def test_every_session_issued_so_far_is_refused_but_the_one_that_is_kept(client,
 def test_the_latest_call_says_what_is_kept_and_no_call_lets_back_in_what_was_refused(client, earlier, user):
     old = {"sub": user, "jti": "old", "iat": utc_now()}
     client.revoke_user(user, keep="one")
+    client.revoke_user(user, keep="one")
+    assert client.blacklist.refuses(old | {"jti": "one"}) is None, "it was never refused"
     earlier.revoke_user(user, keep="two", reason="by a clock that is behind")
     assert client.blacklist.refuses(old) == "by a clock that is behind"
     assert client.blacklist.refuses(old | {"jti": "one"}) is not None
-    assert client.blacklist.refuses(old | {"jti": "two"}) is None
-    client.revoke_user(user)
-    assert client.blacklist.refuses(old | {"jti": "two"}) is not None
+    assert client.blacklist.refuses(old | {"jti": "two"}) is not None, "refused before, it cannot be kept"
+    client.revoke_user(user, keep="one")
+    assert client.blacklist.refuses(old | {"jti": "one"}) is not None
+
+
+def test_of_two_sessions_that_log_each_other_out_at_once_no_one_gets_the_other_back_in(client, earlier, user):
+    """A thief's log-out that was let through before the owner's bit must not turn the owner out and keep the thief."""
+    owner, thief = ({"sub": user, "jti": jti, "iat": utc_now() - HOUR} for jti in ("owner", "thief"))
+    client.revoke_user(user, keep="owner")
+    client.revoke_user(user, keep="thief")
+    assert None not in (client.blacklist.refuses(owner), client.blacklist.refuses(thief))
+    signed_in_again = owner | {"jti": "new", "iat": utc_now() + 6 * SECOND}
+    assert client.blacklist.refuses(signed_in_again) is None
+
+
+def test_what_an_app_says_is_kept_as_it_stands(client, user, entries):
+    """The watermark is written by an expression, in which text that begins with a dollar would be a field."""
+    client.revoke_user(user, keep="$_id", reason="$created_at")
+    entry = entries.find_one({"_id": f"user:demo/{user}"})
+    assert (entry["keep"], entry["reason"]) == ("$_id", "$created_at")
+    assert (entry["history"][0]["keep"], entry["history"][0]["reason"]) == ("$_id", "$created_at")
 
 
 def test_it_is_written_down_who_was_kept_and_why_and_the_log_tells_it_without_the_session(
@@ -168,11 +196,13 @@ def test_a_held_job_signed_anew_goes_on(earlier, client, connect, user, posts):
     assert posts(user) == ["confirmed"]
 
 
-def test_jobs_that_may_go_on_run_although_they_were_signed_before(client, connect, user, posts):
+def test_jobs_that_may_go_on_run_although_they_were_signed_before(client, connect, stack, user, posts):
     connect(user)
-    job = post(client, user, "goes on", at=datetime.now(UTC) + 2 * SECOND)
-    assert client.revoke_user(user, jobs="keep") == UserRevocation(jobs_kept=1)
-    assert client.blacklist.refuses({"sub": user, "iat": utc_now()}) is not None
+    with nothing_is_sent(stack):
+        job = post(client, user, "goes on")
+        session = {"sub": user, "iat": utc_now()}
+        assert client.revoke_user(user, jobs="keep") == UserRevocation(jobs_kept=1)
+    assert client.blacklist.refuses(session) is not None
     assert client.wait(job.id).status is JobStatus.SUCCEEDED
     assert posts(user) == ["goes on"]
 
@@ -296,11 +326,11 @@ def test_the_watermark_is_there_before_any_job_is_touched(client, user, entries,
 
 
 @pytest.mark.parametrize("jobs", ["cancel", "hold"])
-def test_what_would_pass_for_older_is_not_signed_at_all(client, connect, user, jobs):
+def test_what_would_pass_for_older_is_not_signed_at_all(unmoved, client, connect, user, jobs):
     connect(user)
-    client.revoke_user(user, jobs=jobs)
+    unmoved.revoke_user(user, jobs=jobs)
     with pytest.raises(JustRevoked, match="5 seconds"):
-        post(client, user)
+        post(unmoved, user)
     assert client.jobs(user=user) == []
 
 

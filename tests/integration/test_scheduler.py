@@ -490,12 +490,12 @@ def test_care_is_asked_for_where_it_is_due_and_nowhere_else(ticks, cared):
     assert (sorted(ticks.asked), ticks.tasks) == (sorted(due), {"actas.exchange_grant"})
 
 
-def test_care_waits_while_others_have_asked_for_something(ticks, cared):
+def test_care_goes_on_beside_a_drill_but_fills_no_queue_that_nobody_takes_from(ticks, cared):
     cared()
-    ticks.waiting = 1
-    assert caring.rotate(ticks.room) == {"asked": 0}
-    ticks.waiting = 0
+    ticks.waiting = caring.FEW
     assert caring.rotate(ticks.room) == {"asked": 1}
+    ticks.waiting = caring.FEW + 1
+    assert caring.rotate(ticks.room) == {"asked": 0}
 
 
 def test_care_is_spread_and_much_of_one_provider_holds_up_no_other(ticks, cared):

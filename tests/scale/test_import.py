@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,13 +21,14 @@ from actas import Grant, GrantStatus, JobRequest, JobStatus
 from actas.embedded.child import plain_environment
 from actas.embedded.stack import APP, CLIENT_ID
 from actas.envelope import Purpose, decrypt
-from tests.support import eventually, settings_from
+from actas.vault.room import BATCH
+from tests.support import killed_after, settings_from
 from worker.room import Room
 
 TOKENS = 100_000
 
-#: With fewer, it would be done before it can be killed.
-AT_LEAST = 8_000
+#: Several pages of them, so that there is a midst to be killed in.
+AT_LEAST = 2_000
 
 #: All are tokens of the provider's own, and all are decrypted in the end and compared; so many are exchanged, too, and with
 #: a few of those is posted. (Exchanging all 100,000 takes a quarter of an hour and shows no more: it is the same token.)
@@ -38,8 +39,9 @@ TOKEN = re.compile(rb"[A-Za-z0-9_-]{%d,}" % TOKEN_LENGTH)
 
 PAGE = 1_000
 
-CONSOLE = [
-    *(sys.executable, "-c", "from actas.cli import main; main()", "import-tokens", "--json", "--provider", "x"),
+CONSOLE = [sys.executable, "-c", "from actas.cli import main; main()"]
+IMPORT = [
+    *("import-tokens", "--json", "--provider", "x"),
     *("--collection", "users", "--map", "user=handle,account=x.id,refresh_token=x.refresh_token"),
     *("--run", "--shred", "--yes"),
 ]
@@ -69,10 +71,10 @@ def test_readable_tokens_move_in_with_two_kills_each_once_all_usable_and_none_is
 
         movers = {"app": APP, "user": {"$regex": "^mover"}}
         began = time.monotonic()
-        kill_when(env, lambda: grants.count_documents(movers) > count // 3)
+        killed(env, count // BATCH // 3, "actas.stores.importing:ImportedGrants.insert")
         first = {doc["_id"]: doc["refresh_token"] for doc in grants.find(movers, {"refresh_token": 1})}
         readable = {"x.refresh_token": {"$exists": True}}
-        kill_when(env, lambda: users.count_documents(readable) < count)
+        killed(env, 1, "actas.stores.import_source:Source.unset")
         assert 0 < users.count_documents(readable) < count, "killed while it was unsetting"
         told = run(env)
         seconds = time.monotonic() - began
@@ -121,17 +123,14 @@ def windows(run: bytes) -> Iterator[bytes]:
 
 
 def run(env: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run(CONSOLE, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([*CONSOLE, *IMPORT], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not TOKEN.search((done.stdout + done.stderr).encode())
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
 
-def kill_when(env: dict[str, str], seen: Callable[[], bool]) -> None:
-    """Run the console until something is seen, and kill it then."""
-    running = subprocess.Popen(CONSOLE, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    eventually(lambda: seen() or running.poll() is not None, seconds=300, what="it is under way")
-    assert running.poll() is None, "it ended before it could be killed"
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+def killed(env: dict[str, str], calls: int, method: str) -> None:
+    """Run the console until it has called a method so often, and is killed then."""
+    done = subprocess.run([*killed_after(calls, method), *IMPORT], env=env, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr

@@ -6,8 +6,14 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.unit.peer import Peer, http_reply
+
+# How long an example takes is the machine's affair: standing still for a fifth of a second is no mistake of ours. All
+# else as it is, also where hypothesis has seen that this is CI.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

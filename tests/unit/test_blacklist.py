@@ -38,6 +38,11 @@ KEEPING = WATERMARK | {"keep": "j1"}
         ([KEEPING], "j1", None, None),
         ([KEEPING], "j2", NOW - SECOND, "password changed"),
         ([KEEPING], None, NOW - SECOND, "password changed"),
+        # but only one that no earlier watermark refused
+        ([KEEPING | {"keep_after": NOW - 9 * SECOND}], "j1", NOW - SECOND, None),
+        ([KEEPING | {"keep_after": NOW - 9 * SECOND}], "j1", NOW - 9 * SECOND + CLOCK_SKEW, "password changed"),
+        ([KEEPING | {"keep_after": NOW - 9 * SECOND}], "j1", None, "password changed"),
+        ([KEEPING | {"keep_after": None}], "j1", NOW - 1000 * SECOND, None),
         # keeping none is not keeping those without an id
         ([WATERMARK], None, NOW - SECOND, "password changed"),
         ([{"_id": "user:shop/alice", "not_before": NOW}], None, NOW - SECOND, "revoked"),

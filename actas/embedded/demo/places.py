@@ -12,7 +12,9 @@ Vault's KV, and Vault encrypts it; its files are searched.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,14 @@ def views(stack: Stack, flower: FlowerApi, *, job_id: str, text: str) -> list[Vi
         everything.flush(mongodb)
         yield from files(servers.mongod.data)
 
+    def redis_files() -> Iterator[Piece]:
+        written_down(valkey)
+        yield from files(servers.valkey.data)
+
     return [
         View("MongoDB", "files", text, mongodb_files),
         View("MongoDB", "documents", text, lambda: everything.documents(mongodb)),
-        View("Redis", "files", job_id, lambda: files(servers.valkey.data)),
+        View("Redis", "files", job_id, redis_files),
         View("Redis", "keys and values", canary, lambda: redis_values(valkey, canary)),
         # The names under which OpenBao keeps things are readable, the things are not.
         View("Vault", "files", "sys/policy/actas-worker", lambda: files(servers.bao.data)),
@@ -81,9 +87,20 @@ def left_over(directory: Path) -> Iterator[Piece]:
 
 
 def files(folder: Path, pattern: str = "**/*") -> Iterator[Piece]:
+    """Read all files there; one that its server takes away meanwhile (a journal after a checkpoint) is not there."""
     for file in sorted(folder.glob(pattern)):
         if file.is_file():
-            yield str(file.relative_to(folder.parent)), file.read_bytes()
+            with suppress(FileNotFoundError):
+                yield str(file.relative_to(folder.parent)), file.read_bytes()
+
+
+def written_down(url: str) -> None:
+    """Wait until what Redis has done is in its file: while the disk is slow, it puts that off for two seconds."""
+    with redis.Redis.from_url(url) as client:
+        for _ in range(100):
+            if not client.info("persistence").get("aof_buffer_length"):
+                return
+            time.sleep(0.05)
 
 
 #: How to read a key of each type, whole.
