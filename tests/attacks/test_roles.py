@@ -1,8 +1,9 @@
 """P3, least privilege by role. The attacker has stolen one role's env file, as `actas init` wrote it, and nothing else.
 
-Signs in to Vault, MongoDB and Redis as that role, and speaks to them as it likes, without our code. What is tried: every
-verb of every other role, what none may do, another's AppRole. What a role may do is written here once more, by hand, so that a slip in deploy/roles does not pass as its own proof.
-Whatever is not allowed must be *denied* (403, code 13, NOPERM), not merely fail.
+Signs in to Vault, MongoDB and Redis as that role, and speaks to them as it likes, without our code. What is tried:
+every verb of every other role, what none may do, another's AppRole. What a role may do is written here once more, by
+hand, so that a slip in deploy/roles does not pass as its own proof. Whatever is not allowed must be *denied* (403, code
+13, NOPERM), not merely fail.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def stack(
 
 
 def killed_while_held(sandbox, stack) -> None:
-    """The primary dies while the provider, which has acted, holds its reply; that arrives when another leads."""
+    """The primary dies while the provider, which has acted, holds its reply; that arrives before another leads."""
     eventually(lambda: sandbox.held() == 1, what="the provider has acted")
     stack.servers.mongod.kill()
     sandbox.release()
