@@ -15,7 +15,7 @@ from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, Se
 from actas.granting import GrantWriter
 from actas.oauth import parse_tokens
 from actas.providers import Provider, Providers
-from actas.records import Grant, GrantStatus, Job
+from actas.records import Grant, Job
 from actas.refusing import AppBlacklist
 from actas.requests import (
     JobRequest,
@@ -156,19 +156,19 @@ class Client:
         """Disconnect: no job starts from here on; the worker revokes at the provider and shreds the tokens.
 
         Raises:
-            NoGrant: there is nothing to disconnect.
+            NoGrant: there is nothing to disconnect, and no job left of what was connected.
             UnknownProvider, InvalidRequest.
         """
-        grants = self._find_grants(user, provider, account)
-        grants = [grant for grant in grants if grant.status is not GrantStatus.REVOKED]
-        if not grants:
-            raise NoGrant
-        ids = [grant.id for grant in grants]
-        # The grants first: whatever looks at a job from now on finds its grant unusable.
-        count = self._room.grants.begin_revoking(ids, self._clock())
+        ids = [grant.id for grant in self._find_grants(user, provider, account)]
+        # This write is all that counts: a job signed before is not done from here on, also if the user connects again,
+        # and whatever becomes of this process.
+        count = self._room.grants.begin_revoking(ids, user=user, now=self._clock())
+        # Jobs too, also of grants that are revoked already: an earlier call may have died at this point.
         cancelled, stopping = self._stopper.stop(
-            {"grant": {"$in": ids}}, code="disconnected", message="its user disconnected"
+            {"grant": {"$in": ids}, "user": user}, code="disconnected", message="its user disconnected"
         )
+        if not (count or cancelled or stopping):
+            raise NoGrant
         return Disconnection(count, cancelled, stopping)
 
     # --- jobs ---

@@ -49,6 +49,8 @@ class Claims:
     deadline: datetime
     issued_at: datetime
     rev: int = 0
+    #: The connection of the grant that it was asked for under (``Grant.connection``).
+    connection: int = 0
 
     def copies(self) -> dict[str, Any]:
         """The fields that stand beside the signature in the job's document, for looking up."""
@@ -69,6 +71,7 @@ def signing_input(claims: Claims, *, key_version: int) -> bytes:
         "exp": to_numeric_date(claims.deadline),
         "rev": claims.rev,
         "grant": claims.grant,
+        "connection": claims.connection,
         "provider": claims.provider,
         "action": claims.action,
         "payload": claims.payload,
@@ -142,6 +145,7 @@ class _Body(BaseModel, strict=True):
     exp: _NumericDate
     rev: int
     grant: str
+    connection: int
     provider: str
     action: str
     payload: dict[str, Any]
@@ -164,6 +168,7 @@ def _claims(payload: bytes) -> Claims:
         deadline=from_numeric_date(body.exp),
         issued_at=from_numeric_date(body.iat),
         rev=body.rev,
+        connection=body.connection,
     )
 
 

@@ -115,11 +115,11 @@ class TokenEndpoint:
         Raises:
             NotSent, NoReply, ProviderUnavailable, ClientRefused, TokenEndpointError.
         """
-        if self.provider.revoke_url is None:
-            return
+        assert self.provider.revoke_url is not None  # whoever asks has seen to it: saying nothing is not revoking
         form: dict[str, str | SecretStr] = {"token": token, "token_type_hint": hint}
         reply = self._post(self.provider.revoke_url, form, seconds)
-        if reply.status >= 300:
+        body = reply.json()
+        if reply.status >= 300 or (isinstance(body, dict) and isinstance(body.get("error"), str)):
             raise _refusal(self.provider, reply)
 
     def _post(self, url: str, form: dict[str, str | SecretStr], seconds: float) -> Reply:

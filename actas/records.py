@@ -173,6 +173,8 @@ class Grant:
     generation: int
     created_at: datetime
     updated_at: datetime
+    #: How often the account was disconnected: a job belongs to the connection that it was signed under.
+    connection: int = 0
     data_key: DataKey | None = field(default=None, repr=False)
     refresh_token: Envelope | None = field(default=None, repr=False)
     access_token: AccessToken | None = field(default=None, repr=False)
@@ -187,7 +189,7 @@ class Grant:
     failure: Failure | None = None
     #: An exchange at this generation was begun and nobody knows how it ended: the provider may have rotated.
     unanswered_at: datetime | None = None
-    #: What the provider said when the grant was revoked there.
+    #: What the provider said when the grant was revoked there, and ``at``; until then ``code`` and ``tries``.
     revocation: Mapping[str, Any] | None = None
 
     def context(self, purpose: Purpose, *, generation: int, data_key_id: str) -> Context:
@@ -214,6 +216,7 @@ class Grant:
             generation=doc["generation"],
             created_at=doc["created_at"],
             updated_at=doc["updated_at"],
+            connection=doc.get("connection", 0),
             data_key=DataKey(key["id"], key["wrapped"], key["key_version"], key["made_at"]) if key else None,
             refresh_token=Envelope.from_doc(refresh) if refresh else None,
             access_token=AccessToken(Envelope.from_doc(access), access["expires_at"]) if access else None,

@@ -114,6 +114,8 @@ class JobWriter:
     def _grant_of(self, claims: Claims) -> Grant:
         for grant in self.room.grants.find(app=self.app, user=claims.user, provider=claims.provider):
             if grant.id == claims.grant and grant.status in USABLE:
+                if grant.connection != claims.connection:
+                    raise TooLateToReschedule("its user has disconnected since; schedule another one")
                 return grant
         raise NoGrant
 
@@ -143,6 +145,7 @@ class JobWriter:
             app=self.app,
             user=request.user,
             grant=grant.id,
+            connection=grant.connection,
             provider=action.provider,
             action=action.name,
             payload=dict(request.payload),

@@ -8,18 +8,22 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
+from pydantic import SecretStr
+
 from actas.envelope import Purpose
 from actas.errors import (
     ActasError,
     ClientRefused,
     EnvelopeError,
     EnvelopeVersionError,
+    GrantDead,
     TokenEndpointError,
 )
 from actas.fault_points import FaultPoint, reached
 from actas.ids import new_id
 from actas.oauth import TokenEndpoint
 from actas.records import Grant, GrantStatus
+from worker.audit import error_code
 from worker.errors import NeedsUser, Stopped
 from worker.gates import client_gate
 from worker.room import Room
@@ -28,6 +32,10 @@ log = logging.getLogger(__name__)
 
 #: How soon care that did not work out is tried again.
 CARE_PAUSE = timedelta(minutes=10)
+
+#: With these a revocation endpoint says that asking again cannot help (RFC 7009 section 2.2.1; Google's for a token
+#: that is revoked or has ended).
+POINTLESS = frozenset({"unsupported_token_type", "invalid_token"})
 
 
 def exchange_grant(grant_id: str, room: Room) -> bool:
@@ -77,8 +85,11 @@ def revoke_grant(grant_id: str, room: Room) -> bool:
         said = _revoked(grant, owner, room)
     except ActasError as error:
         # An outage, or something to be mended (the app's credentials, this release). Shredded now, the token would live
-        # on at the provider for ever. The lease is kept: its end is the pause before somebody is asked again.
-        log.warning("grant.revoke grant=%s provider=%s code=%s", grant_id, grant.provider, error.code)
+        # on at the provider for ever.
+        code = error_code(error)
+        log.warning("grant.revoke grant=%s provider=%s code=%s", grant_id, grant.provider, code)
+        pause = room.settings.exchange_lease_seconds
+        room.grants.put_off_revoking(grant, owner=owner, code=code, now=room.clock(), pause=pause)
         return False
     if said is None:
         return False
@@ -96,6 +107,8 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     """
     if grant.refresh_token is None:
         return "nothing_to_revoke"
+    if room.providers[grant.provider].revoke_url is None:
+        return "no_revocation_endpoint"  # it lives until it ends by itself, or its user takes it back at the provider
     client = room.vault.client_credentials(grant.app, grant.provider)
     try:
         if _rescued(grant, room):
@@ -108,14 +121,19 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     # Right before the request, because it may take along what somebody who connects again is just being given.
     if not room.grants.still_revoking(grant):
         return None
-    endpoint = TokenEndpoint(room.http, room.providers[grant.provider], client)
+    return _said(TokenEndpoint(room.http, room.providers[grant.provider], client), grant, token, owner, room)
+
+
+def _said(endpoint: TokenEndpoint, grant: Grant, token: SecretStr, owner: str, room: Room) -> str:
     try:
         with room.audit.use("revocation", grant, owner, asked_by="disconnection"):
             endpoint.revoke(token, hint="refresh_token", seconds=room.settings.exchange_budget_seconds / 2)
-    except ClientRefused:
-        raise
+    except GrantDead as dead:
+        return dead.provider_code
     except TokenEndpointError as error:
-        return error.code
+        if error.provider_code not in POINTLESS:
+            raise
+        return error.provider_code
     return "revoked"
 
 

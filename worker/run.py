@@ -158,6 +158,8 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     assert grant is not None
     if (grant.app, grant.user, grant.provider) != (claims.app, claims.user, claims.provider):
         raise JobRefused("the grant is another user's", code="foreign_grant")
+    if grant.connection != claims.connection:  # and has connected again, which brings back no job
+        raise Stopped("its user disconnected", code="disconnected")
     return grant
 
 

@@ -81,8 +81,9 @@ def grant_facts(grant: Grant) -> dict[str, Any]:
     if (failure := grant.failure) is not None:
         since, last = text(failure.first_at), text(failure.last_at)
         facts["failure"] = f"{failure.code}, {failure.count} since {since}, last {last}"
-    if grant.revocation is not None:
-        facts["revocation"] = f"{grant.revocation['said']} at {text(grant.revocation['at'])}"
+    if (revocation := grant.revocation) is not None:
+        said = revocation.get("said") or f"tried {revocation['tries']} times, last {revocation['code']}"
+        facts["revocation"] = f"{said} at {text(revocation['at'])}"
     return facts
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from pymongo import ReturnDocument
+from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from actas.envelope import Envelope
@@ -20,7 +20,7 @@ SECRET_FIELDS = ("refresh_token", "access_token", "data_key")
 #: What is said of the tokens a grant holds, and goes with them.
 PASSING_FIELDS = (
     *("exchange_lease", "failure", "unanswered_at", "refused_at", "renewal"),
-    *("refresh_absolute_at", "refresh_expires_at", "care_at"),
+    *("refresh_absolute_at", "refresh_expires_at", "care_at", "revoke_at"),
 )
 
 #: Listings need no ciphertexts; one that cannot be read must not hide the others.
@@ -39,6 +39,9 @@ CALLED_LOST = {"$and": [CALLED_DEAD, {"$eq": ["$failure.code", LOST_ROTATION]}]}
 
 #: An access token that its provider's API refused is replaced at most once in this time (a 401 may have other causes).
 REFUSAL_PAUSE = timedelta(minutes=1)
+
+#: The pause between two tries to revoke at a provider doubles with each that failed, up to this.
+LONGEST_REVOCATION_PAUSE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,17 +278,43 @@ class Grants:
     # --- disconnecting ---
 
     @translated
-    def begin_revoking(self, grant_ids: Sequence[str], now: datetime) -> int:
-        """From here on nobody gets a token of these grants; the worker revokes them at the provider and shreds."""
-        query = {"_id": {"$in": list(grant_ids)}, "status": {"$ne": str(GrantStatus.REVOKED)}}
-        update = {"$set": {"status": str(GrantStatus.REVOKING), "updated_at": now}}
-        return self._grants.update_many(query, update).matched_count
+    def begin_revoking(self, grant_ids: Sequence[str], *, user: str, now: datetime) -> int:
+        """Disconnect those of these grants that are the user's: nobody gets a token, and no job signed so far is done.
+
+        The worker revokes them at the provider and shreds. A grant's id is its account's, which another user may have
+        connected meanwhile.
+        """
+        query = {"_id": {"$in": list(grant_ids)}, "user": user, "status": {"$ne": str(GrantStatus.REVOKED)}}
+        status = {"status": str(GrantStatus.REVOKING), "revoke_at": now, "updated_at": now}
+        return self._grants.update_many(query, {"$set": status, "$inc": {"connection": 1}}).matched_count
 
     @translated
-    def revoking(self, limit: int) -> list[str]:
-        """Grants being disconnected that nobody is at."""
-        query = {"status": str(GrantStatus.REVOKING), "$or": [{"exchange_lease": None}, {"$expr": LEASE_IS_OVER}]}
-        return [doc["_id"] for doc in self._grants.find(query, {"_id": 1}).limit(limit)]
+    def revoking(self, now: datetime, *, fresh: int, tried: int) -> list[str]:
+        """Grants being disconnected that nobody is at: so many that nobody tried to revoke yet, so many that failed.
+
+        Those that failed least go first, and after that those that have waited longest.
+        """
+        query = {
+            "status": str(GrantStatus.REVOKING),
+            "revoke_at": {"$lte": now},
+            "$or": [{"exchange_lease": None}, {"$expr": LEASE_IS_OVER}],
+        }
+        order = [("revocation.tries", ASCENDING), ("revoke_at", ASCENDING)]
+        docs = list(self._grants.find(query, {"revocation": 1}).sort(order).limit(fresh + tried))
+        first = [doc["_id"] for doc in docs if "revocation" not in doc]
+        again = [doc["_id"] for doc in docs if "revocation" in doc]
+        return first[:fresh] + again[:tried]
+
+    @translated
+    def put_off_revoking(self, grant: Grant, *, owner: str, code: str, now: datetime, pause: float) -> None:
+        """The revocation did not work out, and why; not again before ``pause`` seconds, twice as many each time."""
+        tries = {"$add": [{"$ifNull": ["$revocation.tries", 0]}, 1]}
+        longest = LONGEST_REVOCATION_PAUSE.total_seconds()
+        seconds = {"$min": [longest, {"$multiply": [pause, {"$pow": [2, {"$subtract": ["$revocation.tries", 1]}]}]}]}
+        query = {"_id": grant.id, "generation": grant.generation, "exchange_lease.owner": owner}
+        tried = {"$set": {"revocation": {"code": {"$literal": code}, "tries": tries, "at": now}}}
+        later = {"$set": {"revoke_at": {"$add": [now, {"$toLong": {"$multiply": [seconds, 1000]}}]}}}
+        self._grants.update_one(query, [tried, later, {"$unset": "exchange_lease"}])
 
     @translated
     def shred(self, grant: Grant, now: datetime, *, said: str) -> bool:

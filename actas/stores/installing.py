@@ -42,7 +42,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
     "grants": (
         (("app", "provider", "account"), {"unique": True}),
         (("app", "user", "provider"), {}),
-        (("status",), {}),
+        (("status", "revocation.tries", "revoke_at"), {"partialFilterExpression": {"status": "revoking"}}),
         (("app", "data_key.key_version", "_id"), {}),
         (("app", "data_key.made_at"), {}),
         (("verify_asked_at",), {"partialFilterExpression": {"verify_asked_at": {"$exists": True}}}),

@@ -39,7 +39,7 @@ from scheduler.dispatch import QUEUE_BOUND, dispatch
 from scheduler.purge import purge_blacklist
 from scheduler.rescue import LOST_AFTER, rescue
 from scheduler.resume import resume
-from scheduler.revoke import revoke
+from scheduler.revoke import AGAIN, BATCH, revoke
 from scheduler.rewrap import rewrap
 from scheduler.room import Queue, Room
 from tests.support import settings_from
@@ -272,13 +272,45 @@ def test_a_held_job_expires_at_its_deadline_and_says_why(app, ticks, jobs, docum
 
 
 def test_revocations_are_asked_for_again_only_when_the_workers_have_taken_up_the_last_ones(ticks, documents):
-    documents["grants"].insert_one({"_id": "g", "account": "g", "status": "revoking"})
+    documents["grants"].insert_one({"_id": "g", "account": "g", "status": "revoking", "revoke_at": ticks.now})
     assert revoke(ticks.room) == {"asked": 1}
     ticks.waiting = 1  # no worker is there: one more message each second would fill the broker
     assert revoke(ticks.room) == {"asked": 0}
     ticks.waiting = 0
     assert revoke(ticks.room) == {"asked": 1}
     assert ticks.asked == ["g", "g"]
+
+
+def test_thousands_of_revocations_that_cannot_succeed_do_not_hold_up_a_fresh_one(ticks, documents):
+    """Tried: all due, for longer, and with ids that come first; an hour's pause is over for each of them."""
+    long_ago = ticks.now - timedelta(days=1)
+
+    def stuck(n: int, tries: int) -> dict[str, Any]:
+        name = f"0-stuck-{n:04}"
+        said = {"code": "no_reply", "tries": tries, "at": long_ago}
+        return {"_id": name, "account": name, "status": "revoking", "revoke_at": long_ago, "revocation": said}
+
+    documents["grants"].insert_many([stuck(n, tries=1 + n % 12) for n in range(3000)])
+    fresh = {"_id": "fresh", "account": "fresh", "status": "revoking", "revoke_at": ticks.now}
+    documents["grants"].insert_one(fresh)
+    assert revoke(ticks.room) == {"asked": 1 + AGAIN}
+    assert ticks.asked[0] == "fresh"
+    assert len(set(ticks.asked)) == 1 + AGAIN
+    done = profiled(documents, "grants", lambda: revoke(ticks.room))
+    assert sum(one["docsExamined"] for one in done) <= BATCH + AGAIN, "no more is read than asked for"
+    assert not any(one.get("hasSortStage") for one in done), "the index has the order"
+
+
+def profiled(documents: Any, collection: str, action: Callable[[], Any]) -> list[dict[str, Any]]:
+    """What MongoDB did for this action in a collection, by its own profiler."""
+    documents.command("profile", 2)
+    try:
+        action()
+    finally:
+        documents.command("profile", 0)
+    seen = list(documents["system.profile"].find({"ns": f"{documents.name}.{collection}"}))
+    documents["system.profile"].drop()
+    return seen
 
 
 @pytest.mark.parametrize("late", [timedelta(0), LEEWAY, LEEWAY + timedelta(milliseconds=1)])

@@ -424,17 +424,13 @@ def test_revoking_sends_the_token_and_its_kind(http, peer, status):
         (302, b"", ProviderUnavailable),
         (401, b'{"error": "invalid_client"}', ClientRefused),
         (400, b'{"error": "unsupported_token_type"}', TokenEndpointError),
+        (200, b'{"error": "temporarily_unavailable"}', TokenEndpointError),
     ],
 )
 def test_a_revocation_that_did_not_happen_is_no_success(http, peer, status, body, kind):
     there = peer(status, body)
     with pytest.raises(kind):
         TokenEndpoint(http, provider(there.url), credentials()).revoke(SecretStr("r"), hint="refresh_token", seconds=5)
-
-
-def test_where_nothing_can_be_revoked_nothing_is_sent(http):
-    endpoint = TokenEndpoint(http, X.model_copy(update={"revoke_url": None}), credentials())
-    endpoint.revoke(SecretStr("r"), hint="refresh_token", seconds=5)
 
 
 # --- authorization and PKCE ---
