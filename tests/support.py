@@ -36,6 +36,20 @@ def eventually(look: Callable[[], T], *, seconds: float = 60, what: str = "") ->
 
 
 @contextmanager
+def profiled(database: Any) -> Iterator[list[dict[str, Any]]]:
+    """What MongoDB did for each operation on grants and the blacklist meanwhile, by its own account."""
+    seen: list[dict[str, Any]] = []
+    database["system.profile"].drop()
+    database.command("profile", 2)
+    try:
+        yield seen
+    finally:
+        database.command("profile", 0)
+        seen += database["system.profile"].find({"ns": {"$in": ["actas.blacklist", "actas.grants"]}})
+        database["system.profile"].drop()
+
+
+@contextmanager
 def nothing_is_sent(stack: Stack) -> Iterator[None]:
     """What is due stays where it is until the end of this."""
     stack.processes["scheduler"].pause()

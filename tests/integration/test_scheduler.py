@@ -42,7 +42,7 @@ from scheduler.resume import resume
 from scheduler.revoke import AGAIN, BATCH, revoke
 from scheduler.rewrap import rewrap
 from scheduler.room import Queue, Room
-from tests.support import settings_from
+from tests.support import profiled, settings_from
 
 
 @pytest.fixture(scope="module")
@@ -296,21 +296,10 @@ def test_thousands_of_revocations_that_cannot_succeed_do_not_hold_up_a_fresh_one
     assert revoke(ticks.room) == {"asked": 1 + AGAIN}
     assert ticks.asked[0] == "fresh"
     assert len(set(ticks.asked)) == 1 + AGAIN
-    done = profiled(documents, "grants", lambda: revoke(ticks.room))
+    with profiled(documents) as done:
+        revoke(ticks.room)
     assert sum(one["docsExamined"] for one in done) <= BATCH + AGAIN, "no more is read than asked for"
     assert not any(one.get("hasSortStage") for one in done), "the index has the order"
-
-
-def profiled(documents: Any, collection: str, action: Callable[[], Any]) -> list[dict[str, Any]]:
-    """What MongoDB did for this action in a collection, by its own profiler."""
-    documents.command("profile", 2)
-    try:
-        action()
-    finally:
-        documents.command("profile", 0)
-    seen = list(documents["system.profile"].find({"ns": f"{documents.name}.{collection}"}))
-    documents["system.profile"].drop()
-    return seen
 
 
 @pytest.mark.parametrize("late", [timedelta(0), LEEWAY, LEEWAY + timedelta(milliseconds=1)])

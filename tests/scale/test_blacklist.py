@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
@@ -21,7 +21,7 @@ from actas.stores.database import connect as open_database
 from actas.stores.grants import Grants
 from scheduler.purge import BATCH, BATCHES, purge_blacklist
 from scheduler.room import Queue, Room
-from tests.support import settings_from
+from tests.support import profiled, settings_from
 
 log = logging.getLogger(__name__)  # the figures: pytest --log-cli-level=INFO
 
@@ -81,20 +81,6 @@ def median_ms(call: Callable[[int], object], *, times: int = 100) -> float:
         call(n)
         took.append(1000 * (time.perf_counter() - began))
     return median(took)
-
-
-@contextmanager
-def profiled(database: Any) -> Iterator[list[dict[str, Any]]]:
-    """What MongoDB did for each operation meanwhile, by its own account."""
-    seen: list[dict[str, Any]] = []
-    database["system.profile"].drop()
-    database.command("profile", 2)
-    try:
-        yield seen
-    finally:
-        database.command("profile", 0)
-        seen += database["system.profile"].find({"ns": {"$in": ["actas.blacklist", "actas.grants"]}})
-        database["system.profile"].drop()
 
 
 @pytest.fixture
