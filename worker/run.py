@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
 from actas.blacklist import Fate
-from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.errors import ActasError, ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
@@ -41,11 +41,14 @@ log = logging.getLogger(__name__)
 #: Between the end of a request's time and the end of the job's lease, for writing down how it went.
 LEASE_MARGIN_SECONDS = 5
 
+#: What was seen of a job, its grant and the blacklist longer ago than this is looked at again before the request.
+FRESH_SECONDS = 1
+
 #: The single step of a single request; actions of several requests number their own.
 STEP = "1"
 
 #: After these the provider has certainly done nothing.
-NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused, TooLate, LeaseTooShort)
+NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused)
 
 #: Told to whoever watches, while a job waits for its token.
 Watch = Callable[[str], None]
@@ -94,17 +97,17 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
 
 def do(job: Job, owner: str, lease_ends_at: float, room: Room, watch: Watch) -> Result:
     """From the signature to the act; every way out but the last is an exception."""
+    seen_at = lease_ends_at - room.settings.job_lease_seconds  # the claim told whether it is to be stopped
     claims = verified(job, room)
     action = room.actions[claims.action]
     grant = looked_up(claims, room)
     room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
     access = token_for(grant, job, room, watch)
     if access.exchanged:  # that took time: ask again what may have changed meanwhile
-        looked_up(claims, room)
-        if room.jobs.stop_requested(job.id):
-            raise Stopped
+        seen_at = time.monotonic()
+        look_again(job, claims, room)
     check_time(job, claims, lease_ends_at, room)
-    return act_once(job, owner, lease_ends_at, claims, action, access, room)
+    return act_once(job, owner, lease_ends_at, seen_at, claims, action, access, room)
 
 
 def left_behind(job: Job, left: Effect | None, room: Room) -> Result | None:
@@ -163,6 +166,17 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     return grant
 
 
+def look_again(job: Job, claims: jws.Claims, room: Room) -> None:
+    """Make sure that the job is wanted still.
+
+    Raises:
+        As ``looked_up``.
+    """
+    looked_up(claims, room)
+    if room.jobs.stop_requested(job.id):
+        raise Stopped
+
+
 def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
     if not room.exchange.is_live(grant):
         watch("awaiting_token")
@@ -186,7 +200,14 @@ def check_time(job: Job, claims: jws.Claims, lease_ends_at: float, room: Room) -
 
 
 def act_once(
-    job: Job, owner: str, lease_ends_at: float, claims: jws.Claims, action: Action[Any], access: Access, room: Room
+    job: Job,
+    owner: str,
+    lease_ends_at: float,
+    seen_at: float,
+    claims: jws.Claims,
+    action: Action[Any],
+    access: Access,
+    room: Room,
 ) -> Result:
     """Write down that the request is about to be sent, send it, write down what came of it.
 
@@ -196,29 +217,19 @@ def act_once(
     """
     payload = action.parse(claims.payload)
     finish = functools.partial(room.effects.finish, effect_id(job), owner=owner)
-    try:
-        left = room.effects.begin(
-            effect_id(job),
-            owner=owner,
-            now=room.clock(),
-            kind="act",
-            app=claims.app,
-            user=claims.user,
-            grant=claims.grant,
-            action=action.name,
-            key_version=access.grant.data_key.key_version if access.grant.data_key else None,
-            attempt=job.attempts + 1,
-        )
-    except MongoUnavailable as error:
-        # The row may be there, and would make the next worker believe that something was sent.
-        patiently(room.effects.withdraw, effect_id(job), owner=owner, now=room.clock(), code=error.code)
-        raise
+    left = begun(job, owner, claims, access, room)
     if left is not None and not action.idempotent:
         return result_of(left)
     provider = room.providers[claims.provider]
     api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
     try:
-        check_time(job, claims, lease_ends_at, room)  # MongoDB may have taken its own
+        check_time(job, claims, lease_ends_at, room)  # MongoDB may have taken its own, and we may have stood still
+        if time.monotonic() - seen_at > FRESH_SECONDS:
+            look_again(job, claims, room)
+    except ActasError as error:
+        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error.code)
+        raise
+    try:
         result = action.perform(api, payload, job.id)
     except NOTHING_DONE as error:
         patiently(finish, EffectState.REFUSED, now=room.clock(), code=error.code)
@@ -239,6 +250,27 @@ def act_once(
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None
     patiently(finish, EffectState.DONE, now=room.clock(), result=result.reference)
     return result
+
+
+def begun(job: Job, owner: str, claims: jws.Claims, access: Access, room: Room) -> Effect | None:
+    """Begin the journal's row; what stood there already, if there was one."""
+    try:
+        return room.effects.begin(
+            effect_id(job),
+            owner=owner,
+            now=room.clock(),
+            kind="act",
+            app=claims.app,
+            user=claims.user,
+            grant=claims.grant,
+            action=claims.action,
+            key_version=access.grant.data_key.key_version if access.grant.data_key else None,
+            attempt=job.attempts + 1,
+        )
+    except MongoUnavailable as error:
+        # The row may be there, and would make the next worker believe that something was sent.
+        patiently(room.effects.withdraw, effect_id(job), owner=owner, now=room.clock(), code=error.code)
+        raise
 
 
 def effect_id(job: Job) -> str:

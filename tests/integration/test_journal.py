@@ -188,6 +188,42 @@ def test_a_job_lease_that_ends_while_the_row_is_written_is_kept(room, documents,
     assert (row(documents, job)["state"], posts(user)) == ("refused", [])
 
 
+@pytest.mark.parametrize("how", ["cancel", "disconnect", "disconnect, and connect again", "log out"])
+def test_a_job_that_is_stopped_while_its_worker_stands_still_before_the_request_is_not_done(
+    client, connect, room, documents, job, posts, monkeypatch, how
+):
+    """Tried: everything had been looked at, and the row was there; then came what the caller was told is done."""
+
+    class Slow(Failing):
+        def begin(self, *args: Any, **kwargs: Any) -> Any:
+            begun = room.effects.begin(*args, **kwargs)
+            if how == "cancel":
+                client.cancel(job.id, timeout=0)
+            elif how == "log out":
+                client.revoke_user(job.user)
+            else:
+                client.disconnect(user=job.user, provider="x")
+            if how == "disconnect, and connect again":
+                connect(job.user)
+            monkeypatch.setattr("worker.run.FRESH_SECONDS", 0)
+            return begun
+
+    outcome = run(job.id, replace(room, effects=Slow(room.effects, "", written=True)))
+    assert outcome.status is JobStatus.CANCELLED
+    assert (row(documents, job)["state"], posts(job.user)) == ("refused", [])
+
+
+def test_an_outage_while_a_worker_looks_again_sends_nothing_and_leaves_nothing_open(
+    room, documents, job, user, posts, monkeypatch
+):
+    monkeypatch.setattr("worker.run.FRESH_SECONDS", 0)
+    outcome = run(job.id, replace(room, jobs=Failing(room.jobs, "stop_requested", written=False)))
+    assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "mongodb_unavailable")
+    assert (row(documents, job)["state"], posts(user)) == ("refused", [])
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.SUCCEEDED
+
+
 def test_an_orphan_whose_journal_cannot_be_read_stays_an_orphan(client: Client, room, documents, job, user, posts):
     """Its worker died after posting, its user cancels, and just then MongoDB does not answer the one question."""
     orphan = {"orphaned": True, "stop": True}
