@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,6 +32,8 @@ from actas.importing.after import NotVerified, shred, verify
 from actas.importing.mapping import parse_map
 from actas.importing.run import Importer
 from actas.providers import BUILT_IN
+from actas.providers.model import RefreshProfile
+from actas.refresh_life import FIRST_CARE_WITHIN
 from actas.stores.database import connect as open_database
 from actas.stores.import_source import Source
 from actas.stores.importing import ImportedGrants
@@ -333,6 +335,18 @@ def test_a_user_who_disconnected_is_not_brought_back(console, source, client, co
     told = console.json(source.name, "--run", mapping=NAMELESS)
     assert (told["stored"]["new"], told["connected_here"]) == (0, 1)
     assert [each.status for each in client.grants(user=user)] != [GrantStatus.ACTIVE]
+
+
+def test_what_may_have_lain_idle_for_long_is_exchanged_within_days(console, source, grants, user, app_settings):
+    """Nobody knows how old an imported token is: cared for at 70 % of a life counted from today, it may be dead."""
+    source.insert_many([doc(f"{user}-{n}") for n in range(3)])
+    began = utc_now()
+    with importer(app_settings, console.url, source) as (one, _):
+        half_a_year = replace(one, refresh=RefreshProfile(kind="rotating", lifetime_seconds=180 * 86400))
+        half_a_year.store(half_a_year.survey(ignore), ignore)
+    stored = list(grants.find(of(user)))
+    assert len({each["care_at"] for each in stored}) == 3
+    assert all(began <= each["care_at"] <= utc_now() + FIRST_CARE_WITHIN for each in stored)
 
 
 def test_nothing_is_unset_when_a_stored_token_cannot_be_read_back(console, source, grants, user):
