@@ -20,6 +20,7 @@ from click.testing import Result
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.write_concern import WriteConcern
 from typer.testing import CliRunner
 
 import actas
@@ -27,7 +28,7 @@ from actas import GrantStatus, JobStatus, Settings, cli
 from actas.clock import utc_now
 from actas.embedded.child import plain_environment
 from actas.embedded.stack import Stack
-from actas.errors import ActasError
+from actas.errors import ActasError, MongoUnavailable
 from actas.importing.after import NotVerified, shred, verify
 from actas.importing.mapping import parse_map
 from actas.importing.run import Importer
@@ -258,6 +259,24 @@ def test_killed_midway_and_run_again_each_token_is_stored_once(console, source, 
     assert told["shredded"]["unset"] == left
     assert readable(source) == 0
     assert grants.count_documents(of(user) | {"imported.fingerprint": {"$exists": True}}) == 0
+
+
+def test_what_was_stored_and_not_confirmed_reads_as_an_outage_and_is_not_stored_twice(
+    console, source, grants, user, app_settings
+):
+    """As in a failover: each write is made, and no majority says so."""
+    source.insert_many([doc(f"{user}-{n}") for n in range(3)])
+    with (
+        importer(app_settings, console.url, source) as (one, _),
+        closing(open_database(app_settings.mongodb_url).client) as ours,
+    ):
+        nobody_confirms = ours["actas"].with_options(write_concern=WriteConcern(w=3, wtimeout=50))
+        with pytest.raises(MongoUnavailable):
+            replace(one, grants=ImportedGrants(nobody_confirms, "demo", "x")).store(one.survey(ignore), ignore)
+        before = list(grants.find(of(user)))
+        assert one.store(one.survey(ignore), ignore).total() == 0, "whether a majority shows it already or not yet"
+    assert len(before) == 3
+    assert list(grants.find(of(user))) == before
 
 
 def test_a_token_that_changed_since_is_not_unset_and_stored_anew_when_run_again(
