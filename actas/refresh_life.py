@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from actas.clock import to_milliseconds
@@ -12,6 +12,10 @@ from actas.providers.model import RefreshProfile
 #: Care is due between these shares of what is left to live: late enough that a grant in use hardly ever needs it, early
 #: enough that an outage of days costs a token of months nothing.
 CARE_FROM, CARE_TO = 0.7, 0.9
+
+#: The first care of an imported token comes within this time: long enough that those of one import are spread, short
+#: enough for most tokens that have lain idle elsewhere.
+FIRST_CARE_WITHIN = timedelta(days=3)
 
 #: An end that is said anew wavers by seconds: they are whole ones, and counted from a moment that is only ours.
 WAVERING = timedelta(seconds=5)
@@ -73,6 +77,19 @@ def refresh_life(
     else:
         gains = idle_at is not None and (absolute_at is None or absolute_at > idle_at)
     return RefreshLife(absolute_at, expires_at, _care_at(grant_id, now, expires_at) if gains else None)
+
+
+def imported_life(profile: RefreshProfile, grant_id: str, now: datetime) -> RefreshLife:
+    """The life of a refresh token that somebody else has kept up to ``now``, nobody knows how long.
+
+    Its ends are those of a new one, the latest that can be; so what care can help is cared for soon, and its true life
+    is known from then on.
+    """
+    life = refresh_life(profile, grant_id, now, renewed=True, said_seconds=None, previous_absolute_at=None)
+    if life.care_at is None:
+        return life
+    soon = to_milliseconds(now + FIRST_CARE_WITHIN * _place(grant_id))
+    return replace(life, care_at=min(soon, life.care_at))
 
 
 def _stands_still(said_seconds: float | None, absolute_at: datetime | None, previous: datetime | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from actas.clock import Clock, utc_now
@@ -17,7 +18,7 @@ from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.renewals import Renewals
 from actas.stores.verifications import Verifications
-from actas.stores.wrapped_keys import WrappedKeys
+from actas.stores.wrapped_keys import Wrapped, WrappedKeys
 from actas.vault.keys import VaultKeys
 
 
@@ -31,6 +32,14 @@ class Queue:
     ask: Callable[[str, Sequence[str]], None]
     #: How many messages wait in a queue of this name.
     waiting: Callable[[str], int]
+
+
+@dataclass(slots=True)
+class Rewrapping:
+    """Where the last tick of rewrapping left off; in memory only, for what is done is known by its version."""
+
+    app: str = ""
+    after: Wrapped | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Room:
     vault: VaultKeys
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    monotonic: Callable[[], float] = time.monotonic
+    rewrapping: Rewrapping = field(default_factory=Rewrapping)
 
     @classmethod
     def open(cls, settings: Settings, queue: Queue, *, clock: Clock = utc_now) -> Room:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -101,15 +102,29 @@ def purge_blacklist_task() -> Counts:
     return tick(purge_blacklist)
 
 
+#: By the name of a tick: held while one runs.
+_running: dict[str, threading.Lock] = {}
+
+
 def tick(service: Callable[[Room], Counts]) -> Counts:
-    """Run one tick. An outage skips it: the next one finds the same work."""
+    """Run one tick, unless the same one still runs here: slow ones would pile up and hold every thread.
+
+    An outage skips it, too: the next one finds the same work.
+    """
+    name = service.__name__
+    running = _running.setdefault(name, threading.Lock())
+    if not running.acquire(blocking=False):
+        log.info("%s busy=1", name)
+        return {"busy": 1}
     try:
         counts = service(room())
     except Unavailable as error:
-        log.warning("%s.skipped %s", service.__name__, error.code)
+        log.warning("%s.skipped %s", name, error.code)
         return {}
+    finally:
+        running.release()
     if any(counts.values()):
-        log.info("%s %s", service.__name__, " ".join(f"{name}={count}" for name, count in counts.items()))
+        log.info("%s %s", name, " ".join(f"{what}={count}" for what, count in counts.items()))
     return counts
 
 

@@ -68,6 +68,9 @@ def import_tokens(
 ) -> None:
     """Take over refresh tokens that lie readable in MongoDB; run by the app, with its own settings.
 
+    Switch off the old code that refreshes them first: from --run on actas does, and two that refresh end each other's
+    grants.
+
     Without --run it only counts. It may be interrupted and run again: each token is stored once, and a grant that is
     there is never overwritten.
     """

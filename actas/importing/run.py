@@ -16,7 +16,7 @@ from actas.importing.mapping import BadImport, Candidate, Reason, SourceDoc, fin
 from actas.importing.plan import Standing, Stored, standing
 from actas.providers.model import RefreshProfile
 from actas.records import DataKey, Grant, GrantStatus
-from actas.refresh_life import refresh_life
+from actas.refresh_life import imported_life
 from actas.stores.import_source import Source
 from actas.stores.importing import Arrival, ImportedGrants
 from actas.vault.room import BATCH, VaultRoom, key_version
@@ -157,10 +157,7 @@ class Importer:
                 data_key.id,
                 refresh_token=each.refresh_token,
                 access=(each.access_token, each.expires_at) if each.access_token and each.expires_at else None,
-                # How long it has lain there nobody knows; its life is counted from today.
-                life=refresh_life(
-                    self.refresh, grant.id, now, renewed=True, said_seconds=None, previous_absolute_at=None
-                ),
+                life=imported_life(self.refresh, grant.id, now),
                 exchange_id=new_id(),
             )
             write = replace(write, data_key=data_key, scopes=grant.scopes)

@@ -10,7 +10,15 @@ from typing import Any, ParamSpec, TypeVar
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
 
 from actas.errors import MongoRefused, MongoUnavailable, SettingsError
 
@@ -43,7 +51,7 @@ def translated(operation: Callable[P, R]) -> Callable[P, R]:
         except DuplicateKeyError:
             raise
         except OperationFailure as error:
-            if error.timeout or error.has_error_label("RetryableWriteError") or error.code in TRANSIENT_CODES:
+            if _is_outage(error):
                 raise MongoUnavailable(f"MongoDB did not confirm (code {error.code})") from None
             raise MongoRefused(f"MongoDB refused {operation.__name__} (code {error.code})") from None
         except PyMongoError:
@@ -56,6 +64,16 @@ def translated(operation: Callable[P, R]) -> Callable[P, R]:
 #: InterruptedDueToReplStateChange, ShutdownInProgress, MaxTimeMSExpired; and where a write was made and not confirmed:
 #: WriteConcernFailed, UnknownReplWriteConcern, UnsatisfiableWriteConcern (mongo/src/mongo/base/error_codes.yml).
 TRANSIENT_CODES = frozenset({10107, 189, 11600, 11602, 91, 50, 64, 79, 100})
+
+_DUPLICATE_KEY = 11000
+
+
+def _is_outage(error: OperationFailure) -> bool:
+    if isinstance(error, BulkWriteError):  # its own code and timeout say nothing of why
+        refusals = {each["code"] for each in error.details.get("writeErrors", [])} - {_DUPLICATE_KEY}
+        return refusals <= TRANSIENT_CODES and bool(refusals or error.details.get("writeConcernErrors"))
+    unconfirmed = isinstance(error, WriteConcernError) or error.timeout or error.has_error_label("RetryableWriteError")
+    return unconfirmed or error.code in TRANSIENT_CODES
 
 
 def connect(url: SecretStr) -> Documents:

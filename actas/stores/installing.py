@@ -47,6 +47,10 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("app", "data_key.made_at"), {}),
         (("verify_asked_at",), {"partialFilterExpression": {"verify_asked_at": {"$exists": True}}}),
         (("provider", "care_at"), {"partialFilterExpression": {"status": "active"}}),
+        (
+            ("app", "provider", "imported.source", "_id"),
+            {"partialFilterExpression": {"imported.source": {"$exists": True}}},
+        ),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": ((("grant", "started_at"), {}),),

@@ -74,18 +74,24 @@ class VaultKeys(VaultRoom):
             ),
         )
 
-    def rewrap(self, app: str, wrapped: Sequence[tuple[str, str]]) -> list[str | None]:
+    def rewrap(
+        self, app: str, wrapped: Sequence[tuple[str, str]], *, go_on: Callable[[], bool] = lambda: True
+    ) -> list[str | None]:
         """Wrap data keys anew under the latest version: pairs of (grant id, wrapped key); None where Vault refuses.
+
+        ``go_on`` is asked after each request: once it says no, what comes back is the results of the first ones only.
 
         Raises:
             VaultUnavailable, VaultDenied.
         """
         results: list[str | None] = []
         for start in range(0, len(wrapped), BATCH):
-            results += self._rewrap(app, wrapped[start : start + BATCH])
+            results += self._rewrap(app, wrapped[start : start + BATCH], go_on)
+            if not go_on():
+                break
         return results
 
-    def _rewrap(self, app: str, batch: Sequence[tuple[str, str]]) -> list[str | None]:
+    def _rewrap(self, app: str, batch: Sequence[tuple[str, str]], go_on: Callable[[], bool]) -> list[str | None]:
         items = [
             {"ciphertext": ciphertext, "context": base64.b64encode(grant.encode()).decode()}
             for grant, ciphertext in batch
@@ -99,7 +105,14 @@ class VaultKeys(VaultRoom):
                 )
         except _Malformed:
             # Vault says of a batch what is wrong with an item of it, and may say so of the whole: then ask one by one.
-            return [None] if len(batch) == 1 else [self._rewrap(app, [item])[0] for item in batch]
+            if len(batch) == 1:
+                return [None]
+            singly: list[str | None] = []
+            for item in batch:
+                singly += self._rewrap(app, [item], go_on)
+                if not go_on():
+                    break
+            return singly
         results = reply["data"]["batch_results"]
         # 200, with an error inside an item and no ciphertext.
         return [None if item.get("error") else item.get("ciphertext") for item in results]

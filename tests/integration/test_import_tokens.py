@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +20,7 @@ from click.testing import Result
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.write_concern import WriteConcern
 from typer.testing import CliRunner
 
 import actas
@@ -27,11 +28,13 @@ from actas import GrantStatus, JobStatus, Settings, cli
 from actas.clock import utc_now
 from actas.embedded.child import plain_environment
 from actas.embedded.stack import Stack
-from actas.errors import ActasError
+from actas.errors import ActasError, MongoUnavailable
 from actas.importing.after import NotVerified, shred, verify
 from actas.importing.mapping import parse_map
 from actas.importing.run import Importer
 from actas.providers import BUILT_IN
+from actas.providers.model import RefreshProfile
+from actas.refresh_life import FIRST_CARE_WITHIN
 from actas.stores.database import connect as open_database
 from actas.stores.import_source import Source
 from actas.stores.importing import ImportedGrants
@@ -258,6 +261,24 @@ def test_killed_midway_and_run_again_each_token_is_stored_once(console, source, 
     assert grants.count_documents(of(user) | {"imported.fingerprint": {"$exists": True}}) == 0
 
 
+def test_what_was_stored_and_not_confirmed_reads_as_an_outage_and_is_not_stored_twice(
+    console, source, grants, user, app_settings
+):
+    """As in a failover: each write is made, and no majority says so."""
+    source.insert_many([doc(f"{user}-{n}") for n in range(3)])
+    with (
+        importer(app_settings, console.url, source) as (one, _),
+        closing(open_database(app_settings.mongodb_url).client) as ours,
+    ):
+        nobody_confirms = ours["actas"].with_options(write_concern=WriteConcern(w=3, wtimeout=50))
+        with pytest.raises(MongoUnavailable):
+            replace(one, grants=ImportedGrants(nobody_confirms, "demo", "x")).store(one.survey(ignore), ignore)
+        before = list(grants.find(of(user)))
+        assert one.store(one.survey(ignore), ignore).total() == 0, "whether a majority shows it already or not yet"
+    assert len(before) == 3
+    assert list(grants.find(of(user))) == before
+
+
 def test_a_token_that_changed_since_is_not_unset_and_stored_anew_when_run_again(
     console, source, grants, client, sandbox, user, posts
 ):
@@ -333,6 +354,18 @@ def test_a_user_who_disconnected_is_not_brought_back(console, source, client, co
     told = console.json(source.name, "--run", mapping=NAMELESS)
     assert (told["stored"]["new"], told["connected_here"]) == (0, 1)
     assert [each.status for each in client.grants(user=user)] != [GrantStatus.ACTIVE]
+
+
+def test_what_may_have_lain_idle_for_long_is_exchanged_within_days(console, source, grants, user, app_settings):
+    """Nobody knows how old an imported token is: cared for at 70 % of a life counted from today, it may be dead."""
+    source.insert_many([doc(f"{user}-{n}") for n in range(3)])
+    began = utc_now()
+    with importer(app_settings, console.url, source) as (one, _):
+        half_a_year = replace(one, refresh=RefreshProfile(kind="rotating", lifetime_seconds=180 * 86400))
+        half_a_year.store(half_a_year.survey(ignore), ignore)
+    stored = list(grants.find(of(user)))
+    assert len({each["care_at"] for each in stored}) == 3
+    assert all(began <= each["care_at"] <= utc_now() + FIRST_CARE_WITHIN for each in stored)
 
 
 def test_nothing_is_unset_when_a_stored_token_cannot_be_read_back(console, source, grants, user):

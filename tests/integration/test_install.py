@@ -21,7 +21,7 @@ import redis.exceptions
 import requests
 import typer
 from pydantic import SecretStr
-from pymongo import MongoClient
+from pymongo import MongoClient, monitoring
 from pymongo.errors import OperationFailure, PyMongoError
 from typer.testing import CliRunner
 
@@ -34,6 +34,7 @@ from actas.errors import ActasError, MongoRefused, NotFound, SettingsError, Unav
 from actas.installing import addresses, env_files, installer, role_files
 from actas.settings import Settings
 from actas.stores import installing as stores_installing
+from actas.stores.importing import ImportedGrants
 from actas.stores.installing import INDEXES
 from actas.vault.room import VaultRoom
 from tests.support import eventually
@@ -253,6 +254,71 @@ def test_each_index_serves_the_question_it_was_made_for(house: Installation) -> 
         command = {"aggregate": "jobs", "pipeline": pipeline, "hint": hint, "cursor": {}}
         plan = json.dumps(database.command("explain", command), default=str)
         assert ("SCAN" in plan, "FETCH" in plan, "COLLSCAN" in plan) == (True, False, False)
+
+
+def test_what_an_import_asks_about_its_own_grants_leaves_all_others_alone(house: Installation) -> None:
+    """As sent, seen by a listener and explained: a sample to read back, and pages of grants to compare."""
+    asked = Commands({"find", "aggregate"})
+    url = house.servers.mongod.url.get_secret_value()
+    with MongoClient[dict[str, Any]](url, event_listeners=[asked]) as client:
+        database = client["actas"]
+        others = [{"app": "web", "provider": "x", "account": f"own-{n}"} for n in range(300)]
+        imported = [
+            {"app": "web", "provider": "x", "account": f"{source}-{n}", "refresh_token": {}}
+            | {"_id": f"{source}-{n:03}", "imported": {"source": source, "source_id": n, "fingerprint": b"1"}}
+            for source in ("db.users", "db.others")
+            for n in range(30)
+        ]
+        database.grants.insert_many([*others, *imported])
+        try:
+            grants = ImportedGrants(database, "web", "x")
+            sample = grants.sample("db.users", 5)
+            page = grants.comparable("db.users", after="db.users-004", limit=10)
+            asked.over = True
+            plans = [database.command("explain", command, verbosity="executionStats") for command in asked.seen]
+        finally:
+            database.grants.delete_many({})
+    assert {"db.users-000", "db.users-029"} <= set(sample)
+    assert sorted(page) == [f"db.users-{n:03}" for n in range(5, 15)]
+    assert len(plans) == 4
+    for plan in plans:
+        stages = set(values_of(list(values_of(plan, "winningPlan")), "stage"))
+        assert "IXSCAN" in stages
+        assert not {"COLLSCAN", "SORT"} & stages
+        assert max(values_of(plan, "totalDocsExamined")) <= 30
+        assert max(values_of(plan, "totalKeysExamined")) <= 31
+
+
+class Commands(monitoring.CommandListener):
+    """The commands of these names that were sent."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+        self.seen: list[dict[str, Any]] = []
+        self.over = False
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name in self._names and not self.over:
+            ours = {"lsid", "$db", "$clusterTime", "$readPreference", "txnNumber"}
+            self.seen.append({name: value for name, value in event.command.items() if name not in ours})
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
+
+
+def values_of(plan: Any, name: str) -> Iterator[Any]:
+    """All values that stand somewhere in a plan under this name."""
+    if isinstance(plan, dict):
+        if name in plan:
+            yield plan[name]
+        plan = plan.values()
+    elif not isinstance(plan, list):
+        return
+    for each in plan:
+        yield from values_of(each, name)
 
 
 def test_jobs_without_an_idempotency_key_do_not_collide_and_with_one_they_do(house: Installation) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import hvac
 import pytest
 from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
@@ -40,7 +41,7 @@ from scheduler.purge import purge_blacklist
 from scheduler.rescue import LOST_AFTER, rescue
 from scheduler.resume import resume
 from scheduler.revoke import AGAIN, BATCH, revoke
-from scheduler.rewrap import rewrap
+from scheduler.rewrap import SECONDS, rewrap
 from scheduler.room import Queue, Room
 from tests.support import profiled, settings_from
 
@@ -401,7 +402,39 @@ def test_damaged_keys_at_the_head_do_not_hold_up_the_others(ticks, data_keys, ro
     documents["grants"].update_many({"_id": {"$in": damaged}}, {"$set": {"data_key.wrapped": "vault:v1:AAAA"}})
     data_keys(50)
     rotate()
-    assert rewrap(ticks.room) == {"rewrapped": 50, "outrun": 0, "failed": 120}
+    told = [rewrap(ticks.room) for _ in range(2)]
+    assert [counts["failed"] for counts in told] == [100, 20], "they count, too: a tick full of them must end"
+    assert [counts["rewrapped"] for counts in told] == [0, 50], "and the next one begins after them"
+    assert rewrap(ticks.room)["failed"] == 100, "from the start again"
+
+
+def test_a_tick_of_rewrapping_ends_in_time_however_slow_vault_is_and_the_next_goes_on(
+    ticks, data_keys, rotate, documents, monkeypatch
+):
+    """Each request takes seconds, and a batch is refused as a whole, so that each key is a request of its own."""
+    damaged = data_keys(10)
+    documents["grants"].update_many({"_id": {"$in": damaged}}, {"$set": {"data_key.wrapped": "vault:v1:AAAA"}})
+    data_keys(10)
+    rotate()
+    seconds = 0.0
+    real = hvac.api.secrets_engines.transit.Transit.rewrap_data
+
+    def slow(self: Any, *args: Any, batch_input: Any, **kwargs: Any) -> Any:
+        nonlocal seconds
+        seconds += 3
+        if len(batch_input) > 1:
+            raise hvac.exceptions.InvalidRequest
+        return real(self, *args, batch_input=batch_input, **kwargs)
+
+    monkeypatch.setattr(hvac.api.secrets_engines.transit.Transit, "rewrap_data", slow)
+    room, told = replace(ticks.room, monotonic=lambda: seconds), []
+    for _ in range(4):
+        began = seconds
+        told.append(rewrap(room))
+        assert seconds - began < SECONDS + 3, "not longer than to the end of the request at hand"
+    assert sum(counts["failed"] for counts in told) == 10, "none is tried twice before the last had its turn"
+    assert sum(counts["rewrapped"] for counts in told) == 10
+    assert documents["grants"].count_documents({"data_key.wrapped": "vault:v1:AAAA"}) == 10, "and left as they are"
 
 
 def test_an_app_that_has_no_kek_or_no_fit_name_does_not_hold_up_the_others(ticks, data_keys, rotate, documents):

@@ -8,12 +8,14 @@ import pkgutil
 from datetime import UTC, datetime
 
 import pytest
+from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure, WriteConcernError, WriteError
 
 import actas
 import scheduler
 import worker
 from actas.actions import Refused
-from actas.errors import ActasError, GrantDead, JobRefused, TokenEndpointError
+from actas.errors import ActasError, GrantDead, JobRefused, MongoRefused, MongoUnavailable, TokenEndpointError
+from actas.stores.database import translated
 from worker.errors import AtGate, NeedsUser, NotYet, RateLimited, Stopped
 
 #: Celery's doors read settings when they are imported; they define no errors of ours.
@@ -115,3 +117,47 @@ def test_a_gate_says_until_when(kind):
     error = kind(NOW, gate="x answered 429")
     assert error.until == NOW
     assert str(error) == "waiting until 2026-11-23T09:00:00Z: x answered 429"
+
+
+# --- MongoDB's, which leave its room only as one of ours ---
+
+UNCONFIRMED, FENCED = (
+    {"code": 64, "errmsg": "waiting for replication timed out"},
+    {"code": 121, "errmsg": "no such shape"},
+)
+
+
+def bulk(*write_errors: dict[str, object], unconfirmed: bool = False) -> BulkWriteError:
+    errors = [{"index": n, "errmsg": "canary"} | error for n, error in enumerate(write_errors)]
+    return BulkWriteError({"writeErrors": errors, "writeConcernErrors": [UNCONFIRMED] * unconfirmed, "nInserted": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (WriteConcernError("canary", 64), MongoUnavailable),
+        (WriteConcernError("canary", 4242), MongoUnavailable),
+        (WriteError("canary", 121), MongoRefused),
+        (OperationFailure("canary", 13), MongoRefused),
+        (OperationFailure("canary", 11602), MongoUnavailable),
+        (AutoReconnect("canary"), MongoUnavailable),
+        # many writes at once: an outage if nothing was refused, however it is wrapped
+        (bulk(unconfirmed=True), MongoUnavailable),
+        (bulk({"code": 11000}, unconfirmed=True), MongoUnavailable),
+        (bulk({"code": 11602}, {"code": 11602}), MongoUnavailable),
+        (bulk({"code": 11000}, {"code": 91}), MongoUnavailable),
+        (bulk(FENCED), MongoRefused),
+        (bulk(FENCED, {"code": 11602}), MongoRefused),
+        (bulk(FENCED, unconfirmed=True), MongoRefused),
+        (bulk({"code": 11000}), MongoRefused),
+    ],
+)
+def test_what_mongodb_says_is_an_outage_or_a_refusal(error, kind):
+    @translated
+    def write() -> None:
+        raise error
+
+    with pytest.raises((MongoUnavailable, MongoRefused)) as said:
+        write()
+    assert type(said.value) is kind
+    assert "canary" not in str(said.value)

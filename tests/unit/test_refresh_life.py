@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actas.ids import new_id
 from actas.providers.model import RefreshProfile
-from actas.refresh_life import RefreshLife, refresh_life
+from actas.refresh_life import FIRST_CARE_WITHIN, RefreshLife, imported_life, refresh_life
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 DAY = 86400
@@ -212,3 +212,26 @@ def test_caring_for_a_session_that_counts_down_comes_to_an_end():
             break
         now, previous, exchanges = found.care_at, found.absolute_at, exchanges + 1
     assert exchanges == 1
+
+
+# --- a token that somebody else has kept ---
+
+
+@given(profiles(), st.text(min_size=1, max_size=40), moments)
+def test_an_imported_token_is_cared_for_within_days_if_that_helps_and_else_never(profile, grant_id, now):
+    found, new = imported_life(profile, grant_id, now), life(profile, grant_id=grant_id, now=now)
+    assert (found.absolute_at, found.expires_at) == (new.absolute_at, new.expires_at)
+    assert (found.care_at is None) is (new.care_at is None)
+    if found.care_at is not None:
+        assert now <= found.care_at <= min(now + FIRST_CARE_WITHIN, new.care_at)
+
+
+def test_the_tokens_of_one_import_are_cared_for_one_after_the_other():
+    """Ten thousand at once: each tenth of the first days gets its tenth of them, and of each grant always the same."""
+    ids = [new_id() for _ in range(10_000)]
+    cares = [imported_life(GITHUB, id_, NOW).care_at for id_ in ids]
+    tenths = [int((care - NOW) / FIRST_CARE_WITHIN * 10) for care in cares]
+    counts = [tenths.count(tenth) for tenth in range(10)]
+    assert sum(counts) == 10_000
+    assert all(800 < count < 1200 for count in counts)
+    assert [imported_life(GITHUB, id_, NOW).care_at for id_ in ids] == cares

@@ -38,7 +38,8 @@ class Vault:
     def retire_before(self, _: str, version: int) -> None:
         self.retired.append(version)
 
-    def rewrap(self, _: str, wrapped: list[tuple[str, str]]) -> list[str | None]:
+    def rewrap(self, _: str, wrapped: list[tuple[str, str]], *, go_on: Any) -> list[str | None]:
+        del go_on
         self.sent.append([grant for grant, _ in wrapped])
         return [None if grant in self.refused else f"vault:v{self.info.latest}:{grant}" for grant, _ in wrapped]
 
@@ -116,6 +117,23 @@ def test_what_was_done_is_told_after_each_batch():
     rewrap("demo", keys, Vault(key()), told=lambda done: seen.append(done.rewrapped))  # type: ignore[arg-type]
     assert seen == [100, 150]
     assert Rewrapped() == Rewrapped(0, 0, {})
+
+
+@pytest.mark.parametrize("outrun_or_failed", ["outrun", "refused", "nonsense"])
+def test_whatever_became_of_them_a_run_ends_after_so_many_and_the_next_one_goes_on(outrun_or_failed):
+    names = [f"g{n:04}" for n in range(250)]
+    keys: Any = Keys(
+        dict.fromkeys(names, "nonsense" if outrun_or_failed == "nonsense" else "vault:v1:x"),
+        outrun=tuple(names) if outrun_or_failed == "outrun" else (),
+    )
+    vault: Any = Vault(key(), refused=tuple(names) if outrun_or_failed == "refused" else ())
+    looked_at, after = [], None
+    for _ in range(3):
+        done = rewrap("demo", keys, vault, most=100, after=after)
+        looked_at.append((done.looked_at, done.rewrapped))
+        after = done.left_off
+    assert looked_at == [(100, 0), (100, 0), (50, 0)]
+    assert after is None
 
 
 def test_only_what_can_be_an_apps_name_becomes_part_of_a_path_in_vault():

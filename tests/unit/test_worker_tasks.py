@@ -33,6 +33,52 @@ def test_a_broker_that_is_away_takes_no_job_with_it():
     assert python(code) == "told\n"
 
 
+def test_a_tick_that_still_runs_is_not_begun_again_and_holds_up_no_other():
+    """Ticks of one kind, slower than their interval, would hold every thread of the scheduler in the end."""
+    code = """
+import threading
+from scheduler import tasks
+tasks.room = lambda: None
+begun, end = threading.Event(), threading.Event()
+def slow(_):
+    begun.set()
+    assert end.wait(30)
+    return {"done": 1}
+def other(_):
+    return {"done": 2}
+first = threading.Thread(target=tasks.tick, args=(slow,), daemon=True)
+first.start()
+assert begun.wait(30)
+second = []
+again = threading.Thread(target=lambda: second.append(tasks.tick(slow)), daemon=True)
+again.start()
+again.join(5)
+print(second, tasks.tick(other))
+end.set()
+first.join(30)
+print(tasks.tick(slow))
+"""
+    assert python(code) == "[{'busy': 1}] {'done': 2}\n{'done': 1}\n"
+
+
+def test_a_tick_that_an_error_ended_can_be_begun_again():
+    code = """
+from actas.errors import MongoUnavailable
+from scheduler import tasks
+tasks.room = lambda: None
+errors = [MongoUnavailable(), ValueError()]
+def failing(_):
+    if errors:
+        raise errors.pop()
+    return {"done": 1}
+try:
+    tasks.tick(failing)
+except ValueError:
+    print(tasks.tick(failing), tasks.tick(failing))
+"""
+    assert python(code) == "{} {'done': 1}\n"
+
+
 def python(code: str) -> str:
     """What it prints, in a process of its own: importing the apps changes Celery for good. Nobody listens on port 1."""
     env = plain_environment() | {"PYTHONPATH": str(REPOSITORY), "ACTAS_REDIS_URL": "redis://127.0.0.1:1/0"}
