@@ -14,6 +14,7 @@ from typing import Any
 from actas.clock import Clock
 from actas.errors import UnknownProvider
 from actas.ids import new_id
+from actas.jws import CLOCK_SKEW
 from actas.providers import Providers
 from actas.stores.drills import Drill, Drills
 from actas.stores.renewals import Renewals
@@ -89,8 +90,9 @@ class Drilling:
         if key.latest == drill.from_version:  # else it was rotated already, and the one who did could not note it
             self.vault.rotate(key.name)
             key = self.vault.kek(app)
-        # From after the rotation: a data key that is younger was never under the old version.
-        began_at = self.clock()
+        # From after the rotation: a data key that is younger was never under the old version, whatever a worker's or an
+        # app's clock says. Until then nothing is renewed.
+        began_at = self.clock() + CLOCK_SKEW
         return self.drills.rotated(
             drill,
             key.latest,

@@ -17,9 +17,10 @@ def drill(room: Room) -> dict[str, int]:
     """Ask for the renewal of grants whose data key is from before an open drill; returns counts."""
     if room.queue.waiting(GRANTS_QUEUE):
         return {"asked": 0}  # the workers have not taken up yet what was asked before
-    # Before the KEK is rotated, a new data key is no better than the old one.
-    drills = [drill for drill in room.drills.all_open() if drill.key_version is not None]
-    asked, tried_before = 0, room.clock() - AGAIN_AFTER
+    # Before the KEK is rotated, for sure and by all clocks, a new data key is no better than the old one.
+    now = room.clock()
+    drills = [drill for drill in room.drills.all_open() if drill.key_version is not None and drill.began_at <= now]
+    asked, tried_before = 0, now - AGAIN_AFTER
     for each in drills:
         limit = max(1, BATCH // len(drills))
         grants = room.renewals.due(each.app, made_before=each.began_at, tried_before=tried_before, limit=limit)

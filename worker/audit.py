@@ -12,6 +12,7 @@ from actas.errors import ActasError, MongoRefused, MongoUnavailable, TokenEndpoi
 from actas.http import NoReply
 from actas.records import EffectState, Grant
 from actas.stores.effects import Effects
+from worker.errors import Outrun
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ class Audit:
         )
         try:
             yield
+        except Outrun as error:  # it took place all the same
+            self._end(row, EffectState.DONE, code=error.code)
+            raise
         except Exception as error:
             self._end(row, EffectState.UNKNOWN if unknown(error) else EffectState.REFUSED, code=error_code(error))
             raise

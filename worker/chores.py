@@ -6,6 +6,7 @@ Each is asked for again until it is done, so what may pass needs no retry here: 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 
 from pydantic import SecretStr
@@ -17,6 +18,7 @@ from actas.errors import (
     EnvelopeError,
     EnvelopeVersionError,
     GrantDead,
+    ProviderBusy,
     TokenEndpointError,
 )
 from actas.fault_points import FaultPoint, reached
@@ -25,13 +27,17 @@ from actas.oauth import TokenEndpoint
 from actas.records import Grant, GrantStatus
 from worker.audit import error_code
 from worker.errors import NeedsUser, Stopped
-from worker.gates import client_gate
+from worker.exchange import check_client
+from worker.gates import chore_gate, client_gate
 from worker.room import Room
 
 log = logging.getLogger(__name__)
 
 #: How soon care that did not work out is tried again.
 CARE_PAUSE = timedelta(minutes=10)
+
+#: How long nothing but jobs asks a token endpoint that answered 429.
+BUSY_PAUSE = timedelta(minutes=1)
 
 #: With these a revocation endpoint says that asking again cannot help (RFC 7009 section 2.2.1; Google's for a token
 #: that is revoked or has ended).
@@ -52,18 +58,38 @@ def exchange_grant(grant_id: str, room: Room) -> bool:
     if grant is None or grant.status is not GrantStatus.ACTIVE or not needed(grant):
         return False
     try:
-        room.gates.check([client_gate(grant.app, grant.provider)])
-        _, token = room.exchange.exchange(grant_id, needed=needed, asked_by="care")
+        exchanged = exchange_without_job(grant, room, needed=needed, asked_by="care")
     except (NeedsUser, Stopped):
         return False
     except ActasError as error:
-        if isinstance(error, ClientRefused):
-            room.gates.close_to_client(grant.app, grant.provider)
         log.warning("grant.care grant=%s code=%s", grant_id, error.code)
         room.grants.put_off_care(grant_id, until=room.clock() + CARE_PAUSE)
         return False
-    if token is not None:
+    if exchanged:
         log.info("grant.cared_for grant=%s provider=%s", grant_id, grant.provider)
+    return exchanged
+
+
+def exchange_without_job(
+    grant: Grant, room: Room, *, needed: Callable[[Grant], bool], asked_by: str, new_key: bool = False
+) -> bool:
+    """Exchange a token that no job waits for; not while the provider refuses the app's client, or says it is busy.
+
+    False: it is not needed any more.
+
+    Raises:
+        AtGate, and as ``Exchange.exchange``.
+    """
+    chores = chore_gate(grant.app, grant.provider)
+    room.gates.check([client_gate(grant.app, grant.provider), chores])
+    try:
+        _, token = room.exchange.exchange(grant.id, needed=needed, asked_by=asked_by, new_key=new_key)
+    except ClientRefused:
+        room.gates.close_to_client(grant.app, grant.provider)
+        raise
+    except ProviderBusy:
+        room.gates.close(chores, room.clock() + BUSY_PAUSE)
+        raise
     return token is not None
 
 
@@ -118,6 +144,7 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
         raise
     except EnvelopeError as error:
         return error.code
+    check_client(client, grant)
     # Right before the request, because it may take along what somebody who connects again is just being given.
     if not room.grants.still_revoking(grant):
         return None

@@ -91,6 +91,7 @@ PAUSES: Mapping[type[Exception], timedelta] = {
     errors.LeaseTooShort: TOKEN_PAUSE,
     # The app's credentials at the provider, a policy, or this release must be mended; no user and no job is to blame.
     ClientRefused: OPERATOR_PAUSE,
+    errors.WrongClient: OPERATOR_PAUSE,
     NotFound: OPERATOR_PAUSE,
     VaultDenied: OPERATOR_PAUSE,
     MongoRefused: OPERATOR_PAUSE,

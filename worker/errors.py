@@ -58,6 +58,27 @@ class TokenPending(ActasError):
     code = "awaiting_token"
 
 
+class Unanswered(ActasError):
+    """An exchange was begun and nobody knows how it ended; until that is known, the grant's data key stays."""
+
+    code = "unanswered"
+
+
+class Outrun(TokenPending):
+    """The provider gave tokens, and the grant had others by then: its user connected again."""
+
+    code = "outrun"
+
+
+class WrongClient(ActasError):
+    """The grant was issued to another client than the one whose credentials are stored.
+
+    Nothing may be sent with these: the provider would call the grant invalid (RFC 6749 section 5.2), and it is not.
+    """
+
+    code = "wrong_client"
+
+
 class AtGate(ActasError):
     """The provider asked us to wait."""
 

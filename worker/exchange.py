@@ -37,11 +37,11 @@ from actas.oauth import MALFORMED, TokenEndpoint, Tokens
 from actas.providers import Providers
 from actas.records import LOST_ROTATION, DataKey, Grant, GrantStatus
 from actas.refresh_life import refresh_life
-from actas.settings import LEASE_MARGIN_SECONDS, Settings
+from actas.settings import LEASE_MARGIN_SECONDS, ClientCredentials, Settings
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom
 from worker.audit import Audit, error_code
-from worker.errors import NeedsUser, Stopped, TokenPending
+from worker.errors import NeedsUser, Outrun, Stopped, TokenPending, WrongClient
 from worker.keys import DataKeys
 from worker.rescue_slots import Answer, RescueSlots, SlotsUnavailable
 
@@ -106,7 +106,7 @@ class Exchange:
         Raises:
             TokenPending: somebody else is at it; come back soon.
             NeedsUser, Stopped: the grant does not work any more.
-            ClientRefused, TokenEndpointError, NotSent, NoReply, Unavailable, EnvelopeError: it did not work out.
+            WrongClient, ClientRefused, TokenEndpointError, NotSent, NoReply, Unavailable, EnvelopeError: it failed.
         """
         if self.is_live(grant):
             return Access(self.keys.read(grant, Purpose.ACCESS), grant, exchanged=False)
@@ -177,7 +177,7 @@ class Exchange:
         held, failure = self._lease(grant_id, asked_by), None
         try:
             yield held
-        except (NotSent, NoReply, ProviderUnavailable, TokenEndpointError) as error:
+        except (NotSent, NoReply, ProviderUnavailable, TokenEndpointError, WrongClient) as error:
             held.unanswered |= perhaps_rotated(error)
             failure = error_code(error)
             raise
@@ -202,7 +202,9 @@ class Exchange:
         if answer is None:
             return False
         log.warning("exchange.rescued grant=%s generation=%d", leased.id, leased.generation)
-        self._store(leased, self._write(leased, answer, self.keys.read(leased, Purpose.REFRESH), key), answer)
+        check_usable(
+            self._store(leased, self._write(leased, answer, self.keys.read(leased, Purpose.REFRESH), key), answer)
+        )
         return True
 
     def _send(self, held: Held, *, new_key: bool) -> tuple[Grant, SecretStr]:
@@ -210,6 +212,7 @@ class Exchange:
         # must find its key at hand.
         leased = held.grant
         client = self.vault.client_credentials(leased.app, leased.provider)
+        check_client(client, leased)
         endpoint = TokenEndpoint(self.http, self.providers[leased.provider], client)
         refresh_token, key = self.keys.read(leased, Purpose.REFRESH), self.keys.get(leased)
         fresh = wrapped_key(self.vault, leased.app, leased.id, self.clock()) if new_key else (key, None)
@@ -224,6 +227,7 @@ class Exchange:
             stored = self._store(leased, self._write(leased, answer, refresh_token, *fresh), answer)
             held.over = True
         reached(FaultPoint.EXCHANGE_DONE)
+        check_usable(stored)
         return stored, tokens.access_token
 
     def _lease(self, grant_id: str, asked_by: str) -> Held:
@@ -321,10 +325,9 @@ class Exchange:
             if swapped is None or swapped.exchange_id != answer.exchange_id:
                 # Somebody connected again meanwhile. Ours is not revoked: that could take the new one along.
                 self.slots.drop(grant)
-                raise TokenPending
+                raise Outrun
         reached(FaultPoint.EXCHANGE_STORED)
         self.slots.drop(grant)
-        check_usable(swapped)
         return swapped
 
 
@@ -345,6 +348,19 @@ def perhaps_rotated(error: Exception) -> bool:
 def data_key_of(grant: Grant) -> DataKey:
     assert grant.data_key is not None  # or its token could not have been read
     return grant.data_key
+
+
+def check_client(client: ClientCredentials, grant: Grant) -> None:
+    """Refuse credentials of another client than the one that a grant was issued to (RFC 6749 section 6). Pure.
+
+    Raises:
+        WrongClient.
+    """
+    if client.client_id != grant.client_id:
+        raise WrongClient(
+            f"the grant was issued to {grant.provider}'s client {grant.client_id}, and the credentials stored for app"
+            f" {grant.app} are those of {client.client_id}; store the former's again, or let the user connect again"
+        )
 
 
 def check_usable(grant: Grant | None) -> None:

@@ -34,6 +34,11 @@ def client_gate(app: str, provider: str) -> str:
     return f"client:{app}:{provider}"
 
 
+def chore_gate(app: str, provider: str) -> str:
+    """Where exchanges that no job waits for keep away from a provider that is busy."""
+    return f"chores:{app}:{provider}"
+
+
 class Gates:
     def __init__(self, redis_url: SecretStr, clock: Clock) -> None:
         """Make a connection lazily: nothing is sent before the first call.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from actas.envelope import Purpose
 from actas.errors import ActasError
@@ -14,9 +14,9 @@ from actas.ids import new_id
 from actas.records import Grant, GrantStatus
 from actas.refresh_life import RefreshLife
 from actas.stores.grants import TokenWrite
-from worker.errors import NeedsUser, Stopped, TokenPending
+from worker.chores import exchange_without_job
+from worker.errors import NeedsUser, Stopped, TokenPending, Unanswered
 from worker.exchange import Held
-from worker.gates import client_gate
 from worker.room import Room
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,8 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
     """Put a grant's tokens under a new data key if its own is too old, or older than an open leak drill of its app.
 
     In a drill, a provider that rotates is asked for new tokens, too: the old ones are then worth nothing to anybody.
-    False: not now, or nothing to do.
+    Nothing else is renewed then, so that what is younger than the drill is its work, or a new connection's. False: not
+    now, or nothing to do.
 
     Raises:
         MongoUnavailable, MongoRefused.
@@ -34,10 +35,12 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
     grant = room.grants.get(grant_id)
     if grant is None or grant.status is not GrantStatus.ACTIVE:
         return False
+    now = room.clock()  # before the drill is looked for: what is made without it must not pass for its work
     drill = room.drills.open(grant.app)
-    drilled = drill is not None and drill.key_version is not None  # not before the KEK was rotated
-    too_old = room.clock() - timedelta(days=room.settings.data_key_max_age_days)
-    before = max(too_old, drill.began_at) if drill is not None and drilled else too_old
+    if drill is not None and (drill.key_version is None or now < drill.began_at):
+        return False  # a new data key would be no better than the old one
+    too_old = now - timedelta(days=room.settings.data_key_max_age_days)
+    before = max(too_old, drill.began_at) if drill is not None else too_old
 
     def old(grant: Grant) -> bool:
         return grant.data_key is not None and grant.data_key.made_at < before
@@ -46,16 +49,16 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
         return False
     rotates = room.providers[grant.provider].refresh.rotates
     try:
-        if drilled and rotates:
-            room.gates.check([client_gate(grant.app, grant.provider)])
-            _, token = room.exchange.exchange(grant_id, needed=old, asked_by="leak-drill", new_key=True)
-            renewed = token is not None
+        if drill is not None and rotates:
+            renewed = exchange_without_job(grant, room, needed=old, asked_by="leak-drill", new_key=True)
         else:
             with room.exchange.under_lease(grant_id, "renewal") as held:
                 reached(FaultPoint.RENEWAL_LEASED)
-                # With an answer missing, the token may be dead, and its successor on the way here: that one must find
-                # the generation it belongs to.
-                renewed = old(held.grant) and not (rotates and held.grant.unanswered_at) and reencrypt(held, room)
+                if rotates and held.grant.unanswered_at:
+                    # The token may be dead, and its successor on the way here: that one must find the generation it
+                    # belongs to.
+                    raise Unanswered
+                renewed = old(held.grant) and reencrypt(held, room, now)
     except (NeedsUser, Stopped, TokenPending):
         return False
     except ActasError as error:
@@ -66,20 +69,19 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
     return renewed
 
 
-def reencrypt(held: Held, room: Room) -> bool:
+def reencrypt(held: Held, room: Room, now: datetime) -> bool:
     """The same tokens under a new key, as a generation of their own; False if somebody connected meanwhile."""
     grant = held.grant
     if room.exchange.rescue(grant):
         return False  # it has other tokens now
     with room.audit.use("renewal", grant, held.owner, asked_by=held.asked_by):
-        write = under_new_key(grant, room)
+        write = under_new_key(grant, room, now)
         held.over = room.grants.swap_data_key(grant, write, room.clock(), owner=held.owner)
     reached(FaultPoint.RENEWAL_STORED)
     return held.over
 
 
-def under_new_key(grant: Grant, room: Room) -> TokenWrite:
-    now = room.clock()
+def under_new_key(grant: Grant, room: Room, now: datetime) -> TokenWrite:
     key, data_key = wrapped_key(room.vault, grant.app, grant.id, now)
     reached(FaultPoint.RENEWAL_WRAPPED)
     write = encrypt_tokens(

@@ -16,6 +16,8 @@ from actas.cli import app as console
 from actas.embedded.stack import Stack
 from tests.support import eventually, family, nothing_is_sent, settings_from
 from worker.chores import CARE_PAUSE, exchange_grant
+from worker.errors import AtGate
+from worker.gates import chore_gate, client_gate
 from worker.room import Room
 
 
@@ -75,6 +77,24 @@ def test_care_that_does_not_work_out_is_put_off(quiet, connect, grants, room, sa
     found = grants.find_one({"_id": grant.id})
     assert found["care_at"] > datetime.now(UTC) + CARE_PAUSE * 0.9
     assert (found["failure"]["code"], found["status"]) == ("provider_unavailable", "active")
+
+
+def test_a_busy_provider_is_left_alone_for_a_minute_by_all_that_no_job_waits_for(
+    quiet, connect, grants, room, sandbox, user, caplog
+):
+    """429 at its token endpoint, to care; the drill's exchanges go the same way. Jobs have their own pause."""
+    first, second = connect(user), connect(user + "-2")
+    sandbox.misbehave("token", "status", status=429, body={}, account=user)
+    for grant in (first, second):
+        due(grants, grant.id)
+        assert exchange_grant(grant.id, room) is False
+    codes = [record.getMessage().rpartition("code=")[2] for record in caplog.records if "grant.care" in record.message]
+    assert codes == ["provider_busy", "at_gate"]
+    assert family(sandbox, user + "-2")["exchanges"] == 0
+    with pytest.raises(AtGate):
+        room.gates.check([chore_gate(first.app, "x")])
+    room.gates.check([client_gate(first.app, "x")])
+    room.gates.close(chore_gate(first.app, "x"), room.clock() + timedelta(milliseconds=1))
 
 
 def test_a_grants_story_is_told_to_the_operator(client, connect, stack, sandbox, user, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 from pymongo import MongoClient
 
 from actas import Client, Grant, GrantStatus, JobStatus
@@ -19,13 +20,16 @@ from actas.fault_points import FaultPoint, listen
 from actas.providers import Providers
 from actas.providers.model import RefreshProfile
 from actas.sandbox.remote import SandboxControl
+from actas.settings import ClientCredentials
 from tests.conftest import TIMES
 from tests.dying import dies_at
 from tests.support import dance, eventually, family, nothing_is_sent, settings_from
-from worker.errors import NeedsUser, TokenPending
+from worker.chores import revoke_grant
+from worker.errors import NeedsUser, TokenPending, WrongClient
 from worker.renewal import renew_data_key
 from worker.rescue_slots import PREFIX, RescueSlots, SlotsUnavailable
 from worker.room import Room
+from worker.run import run
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +300,9 @@ def test_an_answer_lost_on_the_way_from_mongodb_is_recognised(room, sandbox, sta
     assert (after.grant.generation, family(sandbox, user)["exchanges"]) == (2, 1)
 
 
-def test_a_connection_made_meanwhile_wins_and_the_late_tokens_are_dropped(client, room, slots, sandbox, stale, user):
+def test_a_connection_made_meanwhile_wins_and_the_late_tokens_are_dropped(
+    client, room, documents, slots, sandbox, stale, user
+):
     def meanwhile(point: FaultPoint) -> None:
         if point is FaultPoint.EXCHANGE_ANSWERED:
             client.store_grant(user=user, provider="x", account=user, tokens=dance(client, sandbox, user))
@@ -311,6 +317,65 @@ def test_a_connection_made_meanwhile_wins_and_the_late_tokens_are_dropped(client
     assert (after.status, after.generation, room.exchange.is_live(after)) == (GrantStatus.ACTIVE, 2, True)
     assert family(sandbox, user)["alive"], "ours was not revoked: that could have taken the new one along"
     assert list(slots.scan_iter(f"{PREFIX}{stale.id}:*")) == []
+    (row,) = rows(documents, stale)
+    assert (row["state"], row["code"]) == ("done", "outrun"), "it took place all the same"
+
+
+# --- the client ---
+
+
+class OtherClient:
+    """Vault, after somebody has stored the credentials of another client of the same provider."""
+
+    def __init__(self, vault: Any) -> None:
+        self._vault = vault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vault, name)
+
+    def client_credentials(self, app: str, provider: str) -> ClientCredentials:
+        return ClientCredentials(client_id="another", client_secret=SecretStr("s"))
+
+
+def test_with_another_clients_credentials_nothing_is_sent_and_no_grant_is_called_dead(
+    room, documents, sandbox, stale, user
+):
+    """A provider says invalid_grant to them (RFC 6749 section 5.2), of each grant that is used."""
+    other = replace(room.exchange, vault=OtherClient(room.vault))
+    sandbox.misbehave("token", "status", status=400, body={"error": "invalid_grant"}, account=user)
+    with pytest.raises(WrongClient) as caught:
+        other.access_token(stale)
+    assert "store the former's again" in str(caught.value)
+    there = look(room, stale)
+    assert (there.status, there.failure.code, there.unanswered_at) == (GrantStatus.ACTIVE, "wrong_client", None)
+    assert rows(documents, stale) == []
+    sandbox.behave()
+    assert room.exchange.access_token(there).grant.generation == 2
+    assert family(sandbox, user)["alive"]
+
+
+def test_another_clients_credentials_hold_up_their_grants_only_and_end_no_job(
+    client, room, documents, stale, user, connect
+):
+    other, well = replace(room, exchange=replace(room.exchange, vault=OtherClient(room.vault))), user + "-well"
+    connect(well)
+    job = client.schedule("x.post", user=user, payload={"text": "later"}, at=datetime.now(UTC) + timedelta(hours=1))
+    documents.jobs.update_one({"_id": job.id}, {"$set": {"status": "queued"}})
+    ahead = replace(other, clock=lambda: room.clock() + timedelta(hours=1, seconds=1))
+    outcome = run(job.id, ahead)
+    assert (outcome.status, outcome.decision.code, outcome.decision.counts) == (JobStatus.SCHEDULED, "wrong_client", 0)
+    done = client.wait(client.schedule("x.post", user=well, payload={"text": "now"}).id)
+    assert done.status is JobStatus.SUCCEEDED, "the gate of the app's client is open"
+
+
+def test_with_another_clients_credentials_a_revocation_waits(client, room, documents, sandbox, stack, stale, user):
+    with nothing_is_sent(stack):
+        client.disconnect(user=user, provider="x")
+        assert not revoke_grant(stale.id, replace(room, vault=OtherClient(room.vault)))
+        assert family(sandbox, user)["alive"]
+        assert documents.grants.find_one({"_id": stale.id})["revocation"]["code"] == "wrong_client"
+        assert revoke_grant(stale.id, room)
+    assert not family(sandbox, user)["alive"]
 
 
 # --- making the data key anew ---
@@ -349,6 +414,8 @@ def test_a_data_key_is_left_alone_while_an_answer_is_missing(quiet, room, docume
     lease_ends(documents, stale)
     assert not renew_data_key(stale.id, room)
     assert look(room, stale).generation == 1
+    noted = documents.grants.find_one({"_id": stale.id})["renewal"]
+    assert noted["code"] == "unanswered", "or it would be the first to be asked for at each tick, before all others"
 
 
 def test_a_rescue_slot_is_applied_before_a_data_key_is_replaced(quiet, room, documents, sandbox, stale, user):

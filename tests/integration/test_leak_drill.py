@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,15 +20,27 @@ from typer.testing import CliRunner
 from actas import Client, JobStatus
 from actas.cli import app as console_app
 from actas.cli import leak_drill
+from actas.clock import utc_now
+from actas.drilling import Drilling
 from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import EnvelopeError
+from actas.fault_points import FaultPoint, listen
+from actas.jws import CLOCK_SKEW
+from actas.providers import Providers
 from actas.records import Grant
 from actas.sandbox.remote import SandboxControl
+from actas.stores.database import connect as open_database
+from actas.stores.drills import Drills
+from actas.stores.renewals import Renewals
 from actas.vault.keys import VaultKeys
 from actas.vault.room import VaultRoom, kek_name
-from tests.support import eventually, family, settings_from
+from tests.support import eventually, family, nothing_is_sent, settings_from
+from worker.errors import AtGate
+from worker.gates import client_gate
 from worker.keys import DataKeys
+from worker.renewal import renew_data_key
+from worker.room import Room
 
 
 @pytest.fixture
@@ -172,3 +185,78 @@ def test_what_is_no_longer_active_is_told_and_not_renewed(drill, documents, user
     assert "data keys replaced: 4" in result.stdout
     assert "not active, and so not renewed: 1 reauthorization_required" in result.stdout
     assert family(sandbox, users[0])["exchanges"] == 0
+
+
+@pytest.fixture
+def room(stack: Stack) -> Iterator[Room]:
+    room = Room.open(settings_from(stack.role_env("worker")))
+    yield room
+    room.close()
+
+
+@pytest.fixture
+def drilling(stack: Stack, vault: VaultKeys) -> Iterator[Drilling]:
+    settings = settings_from(stack.role_env("operator"))
+    database = open_database(settings.mongodb_url)
+    yield Drilling(Drills(database), Renewals(database), vault, Providers.load(settings.providers_file), utc_now)
+    database.client.close()
+
+
+def aged(documents: Any, user: str) -> Grant:
+    made_at = utc_now() - timedelta(days=100)
+    documents["grants"].update_one({"user": user}, {"$set": {"data_key.made_at": made_at}})
+    return copied(documents, user)
+
+
+@pytest.mark.parametrize("point", [FaultPoint.RENEWAL_LEASED, FaultPoint.RENEWAL_WRAPPED])
+def test_what_a_renewal_for_age_makes_while_a_drill_begins_does_not_pass_for_the_drills_work(
+    stack, room, drilling, documents, connect, sandbox, user, point
+):
+    """Tried: it had looked for a drill and found none; then came the drill, with all it does, and then its own write."""
+    with nothing_is_sent(stack):
+        connect(user)
+        grant, drills = aged(documents, user), []
+        listen(lambda reached: drills.append(drilling.begin("demo")) if reached is point and not drills else None)
+        try:
+            assert renew_data_key(grant.id, room)
+        finally:
+            listen(None)
+        (begun,) = drills
+        assert drilling.report(begun).replaced == 0
+        assert drilling.progress(begun).left == 1
+        later = replace(room, clock=lambda: utc_now() + CLOCK_SKEW)
+        assert renew_data_key(grant.id, replace(later, exchange=replace(room.exchange, clock=later.clock)))
+        assert family(sandbox, user)["exchanges"] == 1, "the refresh token was changed, too"
+        report = drilling.finish(begun)
+        assert (dict(report.rotated), report.untried) == ({"x": 1}, 0)
+
+
+def test_nothing_is_renewed_for_age_between_a_drills_opening_and_its_rotation(
+    stack, room, drilling, documents, connect, sandbox, user
+):
+    with nothing_is_sent(stack):
+        connect(user)
+        grant = aged(documents, user)
+        documents["drills"].insert_one(
+            {"_id": "d", "app": "demo", "open": True, "began_at": utc_now(), "from_version": 1, "key_version": None}
+            | {"to_renew": 0, "access_tokens_until": None}
+        )
+        assert not renew_data_key(grant.id, room)
+        assert copied(documents, user).data_key.id == grant.data_key.id
+
+
+def test_a_drill_stops_asking_where_the_apps_client_is_refused(
+    stack, room, drilling, documents, connect, sandbox, user
+):
+    with nothing_is_sent(stack):
+        connect(user)
+        grant = copied(documents, user)
+        begun = drilling.begin("demo")
+        later = replace(room, clock=lambda: utc_now() + CLOCK_SKEW)
+        sandbox.misbehave("token", "status", status=401, body={"error": "invalid_client"}, account=user)
+        assert not renew_data_key(grant.id, later)
+        assert drilling.progress(begun).failed == {"client_refused": [grant.id]}
+        gate = client_gate("demo", "x")
+        with pytest.raises(AtGate):
+            later.gates.check([gate])
+        later.gates.close(gate, utc_now() + timedelta(milliseconds=1))

@@ -183,6 +183,8 @@ def test_an_exchange_in_flight_neither_revives_a_disconnected_grant_nor_leaves_a
         listen(None)
     found = room.grants.get(stored.id)
     assert (found.status, found.generation) == (GrantStatus.REVOKING, 2), "its newest token is known"
+    (row,) = grants.database["effects"].find({"grant": stored.id, "kind": "exchange"})
+    assert (row["state"], row.get("code")) == ("done", None), "it took place, whatever the grant has become"
     assert revoke_grant(stored.id, room) is True
     assert not family(sandbox, user)["alive"]
 

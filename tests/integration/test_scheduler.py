@@ -492,9 +492,11 @@ def test_a_drill_asks_for_what_was_made_before_it_and_for_failures_a_minute_late
 
 def test_a_drill_that_is_finished_or_has_not_rotated_yet_asks_for_nothing(ticks, data_keys, documents):
     data_keys(3, ago=timedelta(hours=1))
-    open_drill(documents, key_version=None)
+    open_drill(documents, key_version=None, began_at=ticks.now + timedelta(seconds=1))
     assert drilling.drill(ticks.room) == {"asked": 0}
     documents["drills"].update_one({}, {"$set": {"key_version": 2}})
+    assert drilling.drill(ticks.room) == {"asked": 0}, "what somebody just renews may still be under the old version"
+    ticks.now += timedelta(seconds=1)
     assert drilling.drill(ticks.room) == {"asked": 3}
     drills = Drills(documents)
     drills.finish(drills.open("demo"), {}, ticks.now)
