@@ -225,7 +225,8 @@ class VaultRoom:
     def _ask(self, call: Callable[[hvac.Client], T]) -> T:
         """Make one call, signed in; after a 403 sign in anew and repeat it once.
 
-        A 403 is either an expired token or a refusal by policy, and only a fresh token tells which.
+        A 403 is either an expired token or a refusal by policy, and only a fresh token tells which. If that has ended,
+        too (somebody is just revoking all there are, which takes its time), it is no refusal.
         """
         if self._clock() >= self._renew_at:
             with self._lock:
@@ -242,7 +243,21 @@ class VaultRoom:
             with self._lock:
                 if self._sign_ins == seen:  # else another thread saw the same 403 and was faster
                     self._sign_in()
+        try:
             return _translated(lambda: call(self._client))
+        except _Malformed:
+            raise
+        except VaultDenied:
+            if self._is_known():
+                raise
+            raise VaultUnavailable("Vault ended this process's token right after it had signed in") from None
+
+    def _is_known(self) -> bool:
+        try:
+            _translated(self._client.auth.token.lookup_self)
+        except VaultDenied:
+            return False
+        return True
 
     def _renewed(self) -> bool:
         """Renew; near its maximum a token's renewal silently returns a shorter lease, and then a new one is due."""

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretBytes
 
 from actas.envelope import Purpose, new_data_key
-from actas.errors import EnvelopeError, NotFound, VaultDenied
+from actas.errors import EnvelopeError, NotFound, VaultDenied, VaultUnavailable
 from actas.vault.keys import VaultKeys
 from actas.vault.room import BATCH, KV, VaultRoom, key_version
 from tests.support import settings_from
@@ -88,6 +88,25 @@ def test_a_denied_call_signs_in_anew_once_and_then_says_so(worker):
         with pytest.raises(VaultDenied):
             worker.sign("demo", [b"x"], version=1)
     assert worker._sign_ins == 3
+
+
+def test_a_token_that_is_revoked_as_soon_as_it_is_there_is_an_outage_and_no_refusal(worker, rooms):
+    """As it is while an operator revokes all there are: that takes its time, and also those made meanwhile go."""
+    vault = rooms["app-demo"]
+    wrapped = vault.wrap("demo", [("g", new_data_key())])
+    sign_in, ended = worker._sign_in, []
+
+    def sign_in_in_vain() -> None:
+        sign_in()
+        ended.append(1)
+        worker._client.auth.token.revoke_self()
+
+    worker._sign_in = sign_in_in_vain
+    with pytest.raises(VaultUnavailable, match="right after"):
+        worker.unwrap("demo", [("g", wrapped[0])])
+    assert len(ended) == 2, "it tried once more, and left it at that"
+    worker._sign_in = sign_in
+    assert len(worker.unwrap("demo", [("g", wrapped[0])])) == 1
 
 
 def test_a_token_is_renewed_at_two_thirds_of_its_lease(worker, clock):
