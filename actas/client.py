@@ -159,13 +159,17 @@ class Client:
             NoGrant: there is nothing to disconnect, and no job left of what was connected.
             UnknownProvider, InvalidRequest.
         """
-        ids = [grant.id for grant in self._find_grants(user, provider, account)]
+        grants = self._find_grants(user, provider, account)
         # This write is all that counts: a job signed before is not done from here on, also if the user connects again,
         # and whatever becomes of this process.
-        count = self._room.grants.begin_revoking(ids, user=user, now=self._clock())
+        count = self._room.grants.begin_revoking([grant.id for grant in grants], user=user, now=self._clock())
         # Jobs too, also of grants that are revoked already: an earlier call may have died at this point.
-        cancelled, stopping = self._stopper.stop(
-            {"grant": {"$in": ids}, "user": user}, code="disconnected", message="its user disconnected"
+        # Not those of a connection that the user has made meanwhile.
+        theirs = [{"grant": grant.id, "connection": {"$lte": grant.connection}} for grant in grants]
+        cancelled, stopping = (
+            self._stopper.stop({"user": user, "$or": theirs}, code="disconnected", message="its user disconnected")
+            if theirs
+            else (0, 0)
         )
         if not (count or cancelled or stopping):
             raise NoGrant

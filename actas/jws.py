@@ -54,8 +54,8 @@ class Claims:
 
     def copies(self) -> dict[str, Any]:
         """The fields that stand beside the signature in the job's document, for looking up."""
-        names = ("id", "app", "user", "grant", "provider", "action", "payload", "run_at", "deadline", "rev")
-        return {name: getattr(self, name) for name in names}
+        names = ("id", "app", "user", "grant", "connection", "provider", "action", "payload")
+        return {name: getattr(self, name) for name in (*names, "run_at", "deadline", "rev")}
 
 
 def signing_input(claims: Claims, *, key_version: int) -> bytes:

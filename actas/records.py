@@ -61,6 +61,8 @@ class Job:
     #: Digest of what was asked, to tell a repeated request from a conflicting one under the same idempotency key.
     request_digest: str | None = field(default=None, repr=False)
     attempts: int = 0
+    #: The grant's, which it was signed under.
+    connection: int = 0
     #: Somebody wants it not to be done.
     stop: bool = False
     #: A worker died while it held it, and nobody has looked yet what that one left in the journal.
@@ -79,6 +81,7 @@ class Job:
             "app": self.app,
             "user": self.user,
             "grant": self.grant,
+            "connection": self.connection,
             "provider": self.provider,
             "action": self.action,
             "payload": dict(self.payload),
@@ -115,6 +118,7 @@ class Job:
             idempotency_key=doc.get("idempotency_key"),
             request_digest=doc.get("request_digest"),
             attempts=doc.get("attempts", 0),
+            connection=doc["connection"],
             stop=doc.get("stop", False),
             orphaned=doc.get("orphaned", False),
             held=doc.get("held", False),

@@ -83,13 +83,13 @@ def imported_life(profile: RefreshProfile, grant_id: str, now: datetime) -> Refr
     """The life of a refresh token that somebody else has kept up to ``now``, nobody knows how long.
 
     Its ends are those of a new one, the latest that can be; so what care can help is cared for soon, and its true life
-    is known from then on.
+    is known from then on. With such a guess no end that is said later must be compared.
     """
     life = refresh_life(profile, grant_id, now, renewed=True, said_seconds=None, previous_absolute_at=None)
     if life.care_at is None:
         return life
     soon = to_milliseconds(now + FIRST_CARE_WITHIN * _place(grant_id))
-    return replace(life, care_at=min(soon, life.care_at))
+    return replace(life, absolute_at=None if profile.rotates else life.absolute_at, care_at=min(soon, life.care_at))
 
 
 def _stands_still(said_seconds: float | None, absolute_at: datetime | None, previous: datetime | None) -> bool:

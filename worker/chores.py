@@ -20,6 +20,7 @@ from actas.errors import (
     GrantDead,
     ProviderBusy,
     TokenEndpointError,
+    VaultUnavailable,
 )
 from actas.fault_points import FaultPoint, reached
 from actas.ids import new_id
@@ -27,8 +28,9 @@ from actas.oauth import TokenEndpoint
 from actas.records import Grant, GrantStatus
 from worker.audit import error_code
 from worker.errors import NeedsUser, Stopped
-from worker.exchange import check_client
+from worker.exchange import check_client, perhaps_done
 from worker.gates import chore_gate, client_gate
+from worker.rescue_slots import SlotsUnavailable
 from worker.room import Room
 
 log = logging.getLogger(__name__)
@@ -109,14 +111,18 @@ def revoke_grant(grant_id: str, room: Room) -> bool:
     reached(FaultPoint.REVOCATION_LEASED)
     try:
         said = _revoked(grant, owner, room)
+    except (VaultUnavailable, SlotsUnavailable):
+        return False  # an outage of ours is no failure of this grant: the lease's end is the pause
     except ActasError as error:
-        # An outage, or something to be mended (the app's credentials, this release). Shredded now, the token would live
-        # on at the provider for ever.
-        code = error_code(error)
+        code, now = error_code(error), room.clock()
         log.warning("grant.revoke grant=%s provider=%s code=%s", grant_id, grant.provider, code)
-        pause = room.settings.exchange_lease_seconds
-        room.grants.put_off_revoking(grant, owner=owner, code=code, now=room.clock(), pause=pause)
-        return False
+        if grant.refresh_expires_at is None or now < grant.refresh_expires_at:
+            # An outage there, or something to be mended (the app's credentials, this release). Shredded now, the token
+            # would live on at the provider.
+            pause = room.settings.exchange_lease_seconds
+            room.grants.put_off_revoking(grant, owner=owner, code=code, now=now, pause=pause)
+            return False
+        said = "expired"
     if said is None:
         return False
     reached(FaultPoint.REVOCATION_TOLD)
@@ -153,7 +159,7 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
 
 def _said(endpoint: TokenEndpoint, grant: Grant, token: SecretStr, owner: str, room: Room) -> str:
     try:
-        with room.audit.use("revocation", grant, owner, asked_by="disconnection"):
+        with room.audit.use("revocation", grant, owner, asked_by="disconnection", unknown=perhaps_done):
             endpoint.revoke(token, hint="refresh_token", seconds=room.settings.exchange_budget_seconds / 2)
     except GrantDead as dead:
         return dead.provider_code

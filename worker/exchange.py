@@ -178,7 +178,7 @@ class Exchange:
         try:
             yield held
         except (NotSent, NoReply, ProviderUnavailable, TokenEndpointError, WrongClient) as error:
-            held.unanswered |= perhaps_rotated(error)
+            held.unanswered |= perhaps_done(error)
             failure = error_code(error)
             raise
         finally:
@@ -217,7 +217,8 @@ class Exchange:
         refresh_token, key = self.keys.read(leased, Purpose.REFRESH), self.keys.get(leased)
         fresh = wrapped_key(self.vault, leased.app, leased.id, self.clock()) if new_key else (key, None)
         exchange_id = new_id()
-        with self.audit.use("exchange", leased, exchange_id, asked_by=held.asked_by, unknown=perhaps_rotated):
+        unknown = lambda error: held.unanswered or perhaps_done(error)  # noqa: E731 - also of a try before
+        with self.audit.use("exchange", leased, exchange_id, asked_by=held.asked_by, unknown=unknown):
             reached(FaultPoint.EXCHANGE_JOURNALED)
             tokens = self._ask(endpoint, held, refresh_token)
             answer = Answer(tokens, exchange_id, self.clock())
@@ -331,7 +332,7 @@ class Exchange:
         return swapped
 
 
-def perhaps_rotated(error: Exception) -> bool:
+def perhaps_done(error: Exception) -> bool:
     """Whether the provider may have rotated the token, although we have got none. Pure.
 
     It may have after anything but a refusal in its own words: also a 5xx can come after the fact, and so can a reply

@@ -47,8 +47,8 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
 
     if not old(grant):
         return False
-    rotates = room.providers[grant.provider].refresh.rotates
     try:
+        rotates = room.providers[grant.provider].refresh.rotates
         if drill is not None and rotates:
             renewed = exchange_without_job(grant, room, needed=old, asked_by="leak-drill", new_key=True)
         else:
@@ -70,15 +70,21 @@ def renew_data_key(grant_id: str, room: Room) -> bool:
 
 
 def reencrypt(held: Held, room: Room, now: datetime) -> bool:
-    """The same tokens under a new key, as a generation of their own; False if somebody connected meanwhile."""
+    """The same tokens under a new key, as a generation of their own; False if there are other tokens now.
+
+    Raises:
+        TokenPending: somebody else is at it, or has connected again.
+    """
     grant = held.grant
     if room.exchange.rescue(grant):
         return False  # it has other tokens now
     with room.audit.use("renewal", grant, held.owner, asked_by=held.asked_by):
         write = under_new_key(grant, room, now)
-        held.over = room.grants.swap_data_key(grant, write, room.clock(), owner=held.owner)
+        if not room.grants.swap_data_key(grant, write, room.clock(), owner=held.owner):
+            raise TokenPending  # the lease is another's by now
+        held.over = True
     reached(FaultPoint.RENEWAL_STORED)
-    return held.over
+    return True
 
 
 def under_new_key(grant: Grant, room: Room, now: datetime) -> TokenWrite:

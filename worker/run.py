@@ -14,12 +14,13 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
 from actas.blacklist import Fate
-from actas.errors import ActasError, ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
 from actas.states import JobStatus
 from actas.stores.effects import Effect
+from worker.audit import error_code
 from worker.decision import INTERNAL_ERROR, Decision, decide
 from worker.errors import (
     AccessTokenRefused,
@@ -223,11 +224,11 @@ def act_once(
     provider = room.providers[claims.provider]
     api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
     try:
-        check_time(job, claims, lease_ends_at, room)  # MongoDB may have taken its own, and we may have stood still
-        if time.monotonic() - seen_at > FRESH_SECONDS:
+        if time.monotonic() - seen_at > FRESH_SECONDS:  # MongoDB may have taken its time, or we stood still
             look_again(job, claims, room)
-    except ActasError as error:
-        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error.code)
+        check_time(job, claims, lease_ends_at, room)  # the last thing: what comes before takes some
+    except Exception as error:
+        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error))
         raise
     try:
         result = action.perform(api, payload, job.id)

@@ -68,13 +68,13 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "jobs": {
         "bsonType": "object",
         "required": [
-            *("_id", "jws", "app", "user", "grant", "provider", "action", "payload", "run_at", "deadline", "rev"),
-            *("status", "next_at", "created_at"),
+            *("_id", "jws", "app", "user", "grant", "connection", "provider", "action", "payload"),
+            *("run_at", "deadline", "rev", "status", "next_at", "created_at"),
         ],
         "properties": {
             **dict.fromkeys(("_id", "jws", "app", "user", "grant", "provider", "action"), _TEXT),
             **dict.fromkeys(("run_at", "deadline", "next_at", "created_at", "queued_at", "finished_at"), _TIME),
-            **dict.fromkeys(("rev", "attempts"), _COUNT),
+            **dict.fromkeys(("connection", "rev", "attempts"), _COUNT),
             "payload": {"bsonType": "object"},
             "status": {"enum": [str(status) for status in JobStatus]},
             "held": {"bsonType": "bool"},

@@ -17,6 +17,8 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, listen
+from actas.http import NotSent
+from actas.oauth import TokenEndpoint
 from actas.providers import Providers
 from actas.providers.model import RefreshProfile
 from actas.sandbox.remote import SandboxControl
@@ -208,6 +210,25 @@ def test_the_cause_of_an_end_is_the_true_one(room, sandbox, stale, user, how, ro
     dead = look(room, stale)
     expected = "lost_rotation" if rotated else "invalid_grant"
     assert (dead.status, dead.failure.code) == (GrantStatus.REAUTHORIZATION_REQUIRED, expected)
+
+
+def test_a_reply_lost_in_the_first_try_is_not_forgotten_for_what_the_second_says(
+    room, documents, sandbox, stale, user, monkeypatch
+):
+    send, tries = TokenEndpoint.refresh, []
+
+    def refresh(self, *args, **kwargs):
+        tries.append(1)
+        if len(tries) == 2:
+            raise NotSent
+        return send(self, *args, **kwargs)
+
+    monkeypatch.setattr(TokenEndpoint, "refresh", refresh)
+    sandbox.misbehave("token", "drop_after", times=1, account=user)
+    with pytest.raises(NotSent):
+        room.exchange.access_token(stale)
+    (row,) = rows(documents, stale)
+    assert (row["state"], look(room, stale).unanswered_at is None) == ("unknown", False)
 
 
 def test_failures_are_counted_since_the_last_success(room, sandbox, stale, user):
@@ -418,6 +439,14 @@ def test_a_data_key_is_left_alone_while_an_answer_is_missing(quiet, room, docume
     assert noted["code"] == "unanswered", "or it would be the first to be asked for at each tick, before all others"
 
 
+def test_a_grant_of_a_provider_that_is_gone_is_noted_and_holds_up_nobody(quiet, room, documents, stale):
+    made_long_ago(documents, room, stale)
+    documents.grants.update_one({"_id": stale.id}, {"$set": {"provider": "gone"}})
+    assert not renew_data_key(stale.id, room)
+    assert documents.grants.find_one({"_id": stale.id})["renewal"]["code"] == "unknown_provider"
+    documents.grants.delete_one({"_id": stale.id})
+
+
 def test_a_rescue_slot_is_applied_before_a_data_key_is_replaced(quiet, room, documents, sandbox, stale, user):
     made_long_ago(documents, room, stale)
     dies_at(FaultPoint.EXCHANGE_RESCUED, lambda: room.exchange.access_token(look(room, stale)))
@@ -443,3 +472,5 @@ def test_a_data_key_is_not_replaced_by_whoever_has_lost_the_lease(quiet, room, d
     finally:
         listen(None)
     assert look(room, stale).generation == 1
+    (row,) = documents.effects.find({"grant": stale.id, "kind": "renewal"})
+    assert (row["state"], row["code"]) == ("refused", "awaiting_token"), "nothing came of it, and nobody says so"

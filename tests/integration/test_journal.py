@@ -213,6 +213,37 @@ def test_a_job_that_is_stopped_while_its_worker_stands_still_before_the_request_
     assert (row(documents, job)["state"], posts(job.user)) == ("refused", [])
 
 
+@pytest.mark.parametrize("over", ["deadline", "lease"])
+def test_what_ends_while_a_worker_looks_again_is_kept(room, documents, job, user, posts, monkeypatch, over):
+    """It looks again just when MongoDB is slow; the time is asked after that."""
+    passed = timedelta(0)
+
+    class Slow(Failing):
+        def stop_requested(self, job_id: str) -> bool:
+            nonlocal passed
+            asked = room.jobs.stop_requested(job_id)
+            if over == "deadline":
+                passed = timedelta(days=1)
+            else:
+                monkeypatch.setattr("worker.run.LEASE_MARGIN_SECONDS", room.settings.job_lease_seconds)
+            return asked
+
+    monkeypatch.setattr("worker.run.FRESH_SECONDS", 0)
+    slow = replace(room, jobs=Slow(room.jobs, "", written=True), clock=lambda: room.clock() + passed)
+    assert run(job.id, slow).decision.code == ("expired" if over == "deadline" else "lease_too_short")
+    assert (row(documents, job)["state"], posts(user)) == ("refused", [])
+
+
+def test_a_mistake_of_ours_before_the_request_leaves_no_open_row(room, documents, job, user, posts, monkeypatch):
+    class Broken(Failing):
+        def stop_requested(self, job_id: str) -> bool:
+            raise KeyError(job_id)
+
+    monkeypatch.setattr("worker.run.FRESH_SECONDS", 0)
+    assert run(job.id, replace(room, jobs=Broken(room.jobs, "", written=True))).decision.code == "internal_error"
+    assert (row(documents, job)["state"], posts(user)) == ("refused", [])
+
+
 def test_an_outage_while_a_worker_looks_again_sends_nothing_and_leaves_nothing_open(
     room, documents, job, user, posts, monkeypatch
 ):

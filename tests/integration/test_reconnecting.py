@@ -123,6 +123,24 @@ def test_a_job_that_is_being_scheduled_during_a_disconnection_is_not_done_after_
     works(client, user, posts)
 
 
+def test_a_slow_disconnection_leaves_the_jobs_of_the_next_connection_alone(client, connect, user, posts, monkeypatch):
+    """Its first write was done; before its second the user has connected again and asked for something."""
+    connect(user)
+    old = client.schedule("x.post", user=user, payload={"text": "old"}, at=later())
+    stop, made = Stopper.stop, []
+
+    def slow(self, *args, **kwargs):
+        monkeypatch.undo()
+        connect(user)
+        made.append(client.schedule("x.post", user=user, payload={"text": "new"}, at=later()))
+        return stop(self, *args, **kwargs)
+
+    monkeypatch.setattr(Stopper, "stop", slow)
+    assert client.disconnect(user=user, provider="x") == Disconnection(grants=1, jobs_cancelled=1, jobs_stopping=0)
+    assert client.job(made[0].id).status is JobStatus.SCHEDULED
+    assert client.job(old.id).status is JobStatus.CANCELLED
+
+
 def test_a_job_of_an_earlier_connection_cannot_be_rescheduled_into_the_new_one(client, connect, user, monkeypatch):
     connect(user)
     job = client.schedule("x.post", user=user, payload={"text": "of before"}, at=later())

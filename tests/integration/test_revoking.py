@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pymongo import MongoClient
 
 from actas import Client, GrantStatus
 from actas.embedded.stack import Stack
+from actas.errors import VaultUnavailable
 from actas.fault_points import FaultPoint, listen
 from actas.sandbox.remote import SandboxControl
 from tests.dying import dies_at
@@ -122,6 +124,38 @@ def test_each_failure_doubles_the_pause_up_to_an_hour_and_says_why(sandbox, room
     grants.update_one({"_id": disconnected}, {"$set": {"revocation.tries": 100_000}})
     assert revoke_grant(disconnected, room) is False
     assert grants.find_one({"_id": disconnected})["revocation"]["tries"] == 100_001
+
+
+class Away:
+    """Vault, while nobody answers."""
+
+    def client_credentials(self, *_: str) -> Any:
+        raise VaultUnavailable
+
+
+def test_an_outage_of_ours_is_no_failure_of_the_grant(room, grants, disconnected):
+    assert revoke_grant(disconnected, replace(room, vault=Away())) is False
+    found = grants.find_one({"_id": disconnected})
+    assert "revocation" not in found
+    assert "exchange_lease" in found, "its end is the pause"
+    let_the_lease_end(grants, disconnected)
+    assert revoke_grant(disconnected, room) is True
+
+
+def test_a_5xx_leaves_open_whether_it_was_revoked(sandbox, room, grants, disconnected, user):
+    sandbox.misbehave("revoke", "status", status=503, body={}, times=1, account=user)
+    assert revoke_grant(disconnected, room) is False
+    (row,) = grants.database["effects"].find({"grant": disconnected, "kind": "revocation"})
+    assert row["state"] == "unknown"
+
+
+def test_once_the_token_has_ended_by_itself_asking_again_is_pointless(sandbox, room, grants, disconnected, user):
+    sandbox.misbehave("revoke", "status", status=400, body={"error": "invalid_request"}, account=user)
+    grants.update_one({"_id": disconnected}, {"$set": {"refresh_expires_at": room.clock() + timedelta(hours=1)}})
+    assert revoke_grant(disconnected, room) is False
+    grants.update_one({"_id": disconnected}, {"$set": {"refresh_expires_at": room.clock() - timedelta(seconds=1)}})
+    assert revoke_grant(disconnected, room) is True
+    assert grants.find_one({"_id": disconnected})["revocation"]["said"] == "expired"
 
 
 def test_what_nobody_can_read_any_more_is_shredded(room, grants, disconnected, client, user):

@@ -470,6 +470,15 @@ def test_data_keys_that_are_too_old_are_renewed_oldest_first_and_few_at_a_time(t
     assert renewing.renew_keys(ticks.room) == {"asked": 0}
 
 
+def test_a_drill_that_never_rotated_is_told_while_it_holds_up_renewals(ticks, documents, caplog):
+    open_drill(documents, key_version=None, began_at=ticks.now)
+    renewing.renew_keys(ticks.room)
+    assert "renew_keys.held_up" not in caplog.text
+    ticks.now += renewing.ABANDONED + timedelta(seconds=1)
+    renewing.renew_keys(ticks.room)
+    assert "renew_keys.held_up app=demo" in caplog.text
+
+
 def open_drill(documents, **fields: Any) -> None:
     drill = Drill(new_id(), "demo", began_at=utc_now(), from_version=1, key_version=2)
     assert Drills(documents).insert(replace(drill, **fields))

@@ -220,10 +220,23 @@ def test_caring_for_a_session_that_counts_down_comes_to_an_end():
 @given(profiles(), st.text(min_size=1, max_size=40), moments)
 def test_an_imported_token_is_cared_for_within_days_if_that_helps_and_else_never(profile, grant_id, now):
     found, new = imported_life(profile, grant_id, now), life(profile, grant_id=grant_id, now=now)
-    assert (found.absolute_at, found.expires_at) == (new.absolute_at, new.expires_at)
+    assert found.expires_at == new.expires_at
     assert (found.care_at is None) is (new.care_at is None)
     if found.care_at is not None:
         assert now <= found.care_at <= min(now + FIRST_CARE_WITHIN, new.care_at)
+
+
+@pytest.mark.parametrize("said_days", [10, 90, 179, 180, 200])
+@pytest.mark.parametrize("after", [timedelta(seconds=1), timedelta(days=2)])
+def test_the_first_care_of_an_imported_token_is_not_its_last(said_days, after):
+    """Its end is a guess until the provider has said one; a shorter one is then no session that counts down."""
+    profile = RefreshProfile(kind="rotating", lifetime_seconds=180 * 86_400)
+    imported = imported_life(profile, "g", NOW)
+    said = float(said_days * 86_400)
+    found = refresh_life(
+        profile, "g", NOW + after, renewed=True, said_seconds=said, previous_absolute_at=imported.absolute_at
+    )
+    assert found.care_at is not None
 
 
 def test_the_tokens_of_one_import_are_cared_for_one_after_the_other():
