@@ -13,6 +13,7 @@ from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
 from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
 from actas.granting import GrantWriter
+from actas.importing.mapping import placeholder
 from actas.oauth import parse_tokens
 from actas.providers import Provider, Providers
 from actas.records import Grant, Job
@@ -343,6 +344,8 @@ class Client:
 
 def _choose(grants: Sequence[Grant]) -> Grant:
     usable = [grant for grant in grants if grant.status in USABLE]
+    # One that was imported without its account is taken for the account that the user has connected since.
+    usable = [grant for grant in usable if grant.account != placeholder(grant.user)] or usable
     if not usable:
         raise NoGrant
     if len(usable) > 1:

@@ -145,7 +145,7 @@ class _Body(BaseModel, strict=True):
     exp: _NumericDate
     rev: int
     grant: str
-    connection: int
+    connection: int = 0
     provider: str
     action: str
     payload: dict[str, Any]

@@ -118,7 +118,7 @@ class Job:
             idempotency_key=doc.get("idempotency_key"),
             request_digest=doc.get("request_digest"),
             attempts=doc.get("attempts", 0),
-            connection=doc["connection"],
+            connection=doc.get("connection", 0),
             stop=doc.get("stop", False),
             orphaned=doc.get("orphaned", False),
             held=doc.get("held", False),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
@@ -18,6 +18,7 @@ from actas.errors import (
     EnvelopeError,
     EnvelopeVersionError,
     GrantDead,
+    MongoUnavailable,
     ProviderBusy,
     TokenEndpointError,
     VaultUnavailable,
@@ -111,12 +112,12 @@ def revoke_grant(grant_id: str, room: Room) -> bool:
     reached(FaultPoint.REVOCATION_LEASED)
     try:
         said = _revoked(grant, owner, room)
-    except (VaultUnavailable, SlotsUnavailable):
+    except (VaultUnavailable, SlotsUnavailable, MongoUnavailable):
         return False  # an outage of ours is no failure of this grant: the lease's end is the pause
     except ActasError as error:
         code, now = error_code(error), room.clock()
         log.warning("grant.revoke grant=%s provider=%s code=%s", grant_id, grant.provider, code)
-        if grant.refresh_expires_at is None or now < grant.refresh_expires_at:
+        if not ended(grant, now):
             # An outage there, or something to be mended (the app's credentials, this release). Shredded now, the token
             # would live on at the provider.
             pause = room.settings.exchange_lease_seconds
@@ -130,6 +131,11 @@ def revoke_grant(grant_id: str, room: Room) -> bool:
     reached(FaultPoint.REVOCATION_SHREDDED)
     log.info("grant.revoked grant=%s provider=%s said=%s shredded=%s", grant_id, grant.provider, said, shredded)
     return shredded
+
+
+def ended(grant: Grant, now: datetime) -> bool:
+    """Whether a grant's refresh token has certainly ended by itself; not where it may have a successor. Pure."""
+    return grant.refresh_expires_at is not None and grant.refresh_expires_at <= now and grant.unanswered_at is None
 
 
 def _revoked(grant: Grant, owner: str, room: Room) -> str | None:

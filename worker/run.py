@@ -217,12 +217,12 @@ def act_once(
         Anything else: it did not act.
     """
     payload = action.parse(claims.payload)
+    provider = room.providers[claims.provider]
+    api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
     finish = functools.partial(room.effects.finish, effect_id(job), owner=owner)
     left = begun(job, owner, claims, access, room)
     if left is not None and not action.idempotent:
         return result_of(left)
-    provider = room.providers[claims.provider]
-    api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
     try:
         if time.monotonic() - seen_at > FRESH_SECONDS:  # MongoDB may have taken its time, or we stood still
             look_again(job, claims, room)

@@ -166,7 +166,7 @@ class Report:
         self._say(f"stored: {done[Standing.NEW]} new, {done[Standing.CHANGED]} anew")
 
     def verify(self, importer: Importer, verifications: Verifications) -> None:
-        sample = importer.grants.sample(importer.source.name, SAMPLE)
+        sample = importer.grants.sample(importer.source.origin, SAMPLE)
         with bar("reading back", len(sample)) as advance:
             verify(verifications, sample, advance, clock=importer.clock)
         self._facts["verified"] = len(sample)

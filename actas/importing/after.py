@@ -46,11 +46,10 @@ def verify(
     seen: dict[str, str | None] = {}
     gives_up_at = time.monotonic() + patience
     while True:
-        verdicts = verifications.verdicts(ids)
-        if len(verdicts) > len(seen):
+        before, seen = len(seen), seen | verifications.verdicts(ids)  # one goes when its user connects again
+        if len(seen) > before:
             gives_up_at = time.monotonic() + patience
-            advance(len(verdicts) - len(seen))
-        seen = verdicts
+            advance(len(seen) - before)
         if len(seen) == len(ids):
             break
         if time.monotonic() > gives_up_at:
@@ -111,7 +110,7 @@ def shred(importer: Importer, advance: Advance) -> Shredding:
 
 def _forget_fingerprints(importer: Importer) -> None:
     last = ""
-    while page := importer.grants.comparable(importer.source.name, after=last, limit=PAGE):
+    while page := importer.grants.comparable(importer.source.origin, after=last, limit=PAGE):
         readable = importer.source.still_readable(list(page.values()))
         if gone := [grant for grant, source_id in page.items() if source_id not in readable]:
             importer.grants.note_shredded(gone, importer.clock())

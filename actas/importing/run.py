@@ -89,7 +89,7 @@ class Importer:
         found = []
         for each in candidates:
             concerned = {grant.id: grant for key in (each.account, ("user", each.user)) for grant in there.get(key, ())}
-            found.append((each, *standing(each, concerned.values(), self.source.name)))
+            found.append((each, *standing(each, concerned.values(), self.source.origin)))
         return found
 
     def survey(self, advance: Advance) -> Survey:
@@ -114,7 +114,7 @@ class Importer:
                 survey.accounts[each.account] = (each.source_id, how)
             survey.found += len(page)
             advance(len(page))
-        if not survey.accounts and not self.grants.sample(self.source.name, 1):
+        if not survey.accounts and not self.grants.sample(self.source.origin, 1):
             why = "; ".join(f"{reason}: {tally.count}" for reason, tally in survey.unusable.items())
             raise BadImport(f"none of the {survey.found} documents of {self.source.name} can be imported ({why})")
         return survey
@@ -162,7 +162,7 @@ class Importer:
             )
             write = replace(write, data_key=data_key, scopes=grant.scopes)
             digest = fingerprint(grant.id, each.refresh_token)
-            arrival = Arrival(grant, write, self.source.name, each.source_id, digest)
+            arrival = Arrival(grant, write, self.source.origin, each.source_id, digest)
             if old is None:
                 new.append(arrival)
             else:

@@ -84,6 +84,8 @@ class Source:
         self._collection = database[collection]
         self._paths = paths
         self.name = f"{database.name}.{collection}"
+        #: What a grant remembers of where it came from: a document may hold the tokens of several accounts.
+        self.origin = f"{self.name}:{paths['refresh_token']}"
 
     def close(self) -> None:
         self._client.close()

@@ -85,7 +85,10 @@ class ImportedGrants:
 
     @translated
     def replace(self, arrivals: Sequence[tuple[Arrival, Stored]], now: datetime) -> int:
-        """Store newer tokens of grants that nobody has used since they were imported; returns how many."""
+        """Store newer tokens of grants that nobody has used since they were imported; returns how many.
+
+        Nor is about to: who holds the lease, or died with it, may have sent the older one and have its successor.
+        """
         updates = []
         for each, old in arrivals:
             fields = {
@@ -94,7 +97,8 @@ class ImportedGrants:
                 "imported": each.origin(now),
                 **each.write.to_doc(now),
             }
-            query = {"_id": old.id, "generation": old.generation, "status": str(old.status)}
+            unused = {"generation": old.generation, "exchange_lease": None, "unanswered_at": None}
+            query = {"_id": old.id, "status": str(old.status), **unused}
             updates.append(UpdateOne(query, {"$set": fields, "$unset": gone_with(fields)}))
         return self._grants.bulk_write(updates, ordered=False).matched_count
 

@@ -68,8 +68,8 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "jobs": {
         "bsonType": "object",
         "required": [
-            *("_id", "jws", "app", "user", "grant", "connection", "provider", "action", "payload"),
-            *("run_at", "deadline", "rev", "status", "next_at", "created_at"),
+            *("_id", "jws", "app", "user", "grant", "provider", "action", "payload", "run_at", "deadline", "rev"),
+            *("status", "next_at", "created_at"),
         ],
         "properties": {
             **dict.fromkeys(("_id", "jws", "app", "user", "grant", "provider", "action"), _TEXT),

@@ -243,12 +243,13 @@ class VaultRoom:
             with self._lock:
                 if self._sign_ins == seen:  # else another thread saw the same 403 and was faster
                     self._sign_in()
+        seen = self._sign_ins
         try:
             return _translated(lambda: call(self._client))
         except _Malformed:
             raise
         except VaultDenied:
-            if self._is_known():
+            if self._is_known() and self._sign_ins == seen:
                 raise
             raise VaultUnavailable("Vault ended this process's token right after it had signed in") from None
 

@@ -40,7 +40,7 @@ from actas.stores.import_source import Source
 from actas.stores.importing import ImportedGrants
 from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
-from tests.support import dance, killed_after, nothing_is_sent
+from tests.support import dance, eventually, family, killed_after, nothing_is_sent
 
 ACCOUNTS = "user=handle,refresh_token=x.refresh_token,account=x.id"
 NAMELESS = "user=handle,refresh_token=x.refresh_token"
@@ -130,13 +130,15 @@ def grants(admin: MongoClient[dict[str, Any]], user: str) -> Iterator[Docs]:
 
 
 @contextmanager
-def importer(settings: Settings, url: str, source: Docs) -> Iterator[tuple[Importer, Verifications]]:
+def importer(
+    settings: Settings, url: str, source: Docs, mapping: str = ACCOUNTS
+) -> Iterator[tuple[Importer, Verifications]]:
     """The steps one by one, as the console takes them."""
     documents = open_database(settings.mongodb_url)
     with (
         closing(documents.client),
         closing(VaultRoom(settings)) as vault,
-        closing(Source(SecretStr(url), source.name, parse_map(ACCOUNTS))) as theirs,
+        closing(Source(SecretStr(url), source.name, parse_map(mapping))) as theirs,
     ):
         grants = ImportedGrants(documents, "demo", "x")
         yield (
@@ -347,6 +349,84 @@ def test_users_without_an_account_get_it_when_they_connect_and_keep_their_grant(
     assert (again["shredded"]["unset"], readable(source)) == (2, 0)
 
 
+def test_a_run_that_is_behind_does_not_put_back_a_token_that_is_just_being_exchanged(
+    console, source, client, sandbox, user, app_settings, posts
+):
+    """Its page is in memory; meanwhile another run has stored and unset all, and a worker is at the provider."""
+    source.insert_one(doc(user, dance(client, sandbox, user)["refresh_token"]))
+    with importer(app_settings, console.url, source) as (late, _):
+        batch = list(late._to_do(late.survey(ignore)))
+        console.json(source.name, "--run", "--shred", "--yes")
+        sandbox.misbehave("token", "hold_after", times=1, account=user)
+        job = client.schedule("x.post", user=user, payload={"text": "once"})
+        eventually(lambda: sandbox.held() == 1, what="the exchange is under way")
+        late._store(batch)
+    sandbox.release()
+    assert client.wait(job.id).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["once"]
+    assert (family(sandbox, user)["alive"], family(sandbox, user)["reuse"]) == (True, 0)
+
+
+def test_a_user_who_connects_in_the_midst_of_an_import_has_one_account_to_act_as(
+    console, source, client, connect, user, app_settings, posts
+):
+    source.insert_one(doc(user))
+    with importer(app_settings, console.url, source, NAMELESS) as (one, _):
+        insert = one.grants.insert
+
+        def connects_first(*args: Any) -> int:
+            connect(user)
+            return insert(*args)
+
+        one.grants.insert = connects_first
+        one.store(one.survey(ignore), ignore)
+    assert len(client.grants(user=user)) == 2
+    assert client.grant(user=user, provider="x").account == connect(user).account
+    assert client.wait(client.schedule("x.post", user=user, payload={"text": "it"}).id).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["it"]
+
+
+def test_a_verdict_that_goes_when_its_user_connects_again_was_given_all_the_same(
+    console, source, grants, connect, user, app_settings
+):
+    source.insert_many([doc(user), doc(f"{user}-b")])
+    with importer(app_settings, console.url, source, NAMELESS) as (one, verifications):
+        one.store(one.survey(ignore), ignore)
+        ids = [each["_id"] for each in grants.find(of(user))]
+        first = str(grants.find_one({"user": user})["_id"])
+
+        class OneAfterTheOther:
+            def __init__(self) -> None:
+                self.connected = False
+
+            def ask_to_verify(self, *args: Any) -> None:
+                verifications.ask_to_verify(*args)
+
+            def verdicts(self, asked: list[str]) -> dict[str, str | None]:
+                found = verifications.verdicts(asked)
+                if first in found and not self.connected:
+                    self.connected = True
+                    connect(user)
+                    return {first: found[first]}
+                return found
+
+        verify(OneAfterTheOther(), ids, ignore, clock=utc_now)
+
+
+def test_a_document_with_two_tokens_is_relieved_of_each_by_its_own_run(console, source, client, sandbox, user):
+    two = {**doc(user), "y": {"id": f"{user}-y", "refresh_token": dance(client, sandbox, user)["refresh_token"]}}
+    source.insert_one(two)
+    other = "user=handle,refresh_token=y.refresh_token,account=y.id"
+    for mapping in (ACCOUNTS, other):
+        console.json(source.name, "--run", mapping=mapping)
+    console.json(source.name, "--run", "--shred", "--yes")
+    account = f"{user}-y"
+    job = client.schedule("x.post", user=user, payload={"text": "used"}, account=account)
+    assert client.wait(job.id).status is JobStatus.SUCCEEDED
+    told = console.json(source.name, "--run", "--shred", "--yes", mapping=other)
+    assert (told["shredded"]["unset"], told["shredded"]["used_here_and_changed_there"]) == (1, 0)
+
+
 def test_a_user_who_disconnected_is_not_brought_back(console, source, client, connect, user):
     connect(user)
     client.disconnect(user=user, provider="x")
@@ -382,7 +462,7 @@ def test_without_a_worker_and_a_scheduler_it_says_so_and_unsets_nothing(console,
     source.insert_one(doc(user))
     with nothing_is_sent(stack), importer(app_settings, console.url, source) as (one, grants_of_ours):
         one.store(one.survey(ignore), ignore)
-        ids = one.grants.sample(one.source.name, 10)
+        ids = one.grants.sample(one.source.origin, 10)
         with pytest.raises(NotVerified, match="read 0: are a worker, a scheduler"):
             verify(grants_of_ours, ids, ignore, clock=utc_now, patience=0.5)
     assert readable(source) == 1

@@ -244,6 +244,11 @@ def test_a_mistake_of_ours_before_the_request_leaves_no_open_row(room, documents
     assert (row(documents, job)["state"], posts(user)) == ("refused", [])
 
 
+def test_a_job_of_a_provider_that_is_gone_leaves_no_open_row(room, documents, job):
+    assert run(job.id, replace(room, providers={})).status is not JobStatus.UNCERTAIN
+    assert row(documents, job) is None
+
+
 def test_an_outage_while_a_worker_looks_again_sends_nothing_and_leaves_nothing_open(
     room, documents, job, user, posts, monkeypatch
 ):
