@@ -14,24 +14,16 @@ from typer.testing import CliRunner
 from actas import GrantStatus, JobStatus
 from actas.cli import app as console
 from actas.embedded.stack import Stack
-from tests.support import eventually, family, nothing_is_sent, settings_from
+from tests.support import eventually, family, nothing_is_sent
 from worker.chores import CARE_PAUSE, exchange_grant
 from worker.errors import AtGate
 from worker.gates import chore_gate, client_gate
-from worker.room import Room
 
 
 @pytest.fixture(scope="module")
 def grants(stack: Stack) -> Iterator[Any]:
     with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
         yield admin["actas"]["grants"]
-
-
-@pytest.fixture(scope="module")
-def room(stack: Stack) -> Iterator[Room]:
-    room = Room.open(settings_from(stack.role_env("worker")))
-    yield room
-    room.close()
 
 
 def due(grants: Any, grant_id: str) -> datetime:

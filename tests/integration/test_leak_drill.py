@@ -40,7 +40,6 @@ from worker.errors import AtGate
 from worker.gates import client_gate
 from worker.keys import DataKeys
 from worker.renewal import renew_data_key
-from worker.room import Room
 
 
 @pytest.fixture
@@ -185,13 +184,6 @@ def test_what_is_no_longer_active_is_told_and_not_renewed(drill, documents, user
     assert "data keys replaced: 4" in result.stdout
     assert "not active, and so not renewed: 1 reauthorization_required" in result.stdout
     assert family(sandbox, users[0])["exchanges"] == 0
-
-
-@pytest.fixture
-def room(stack: Stack) -> Iterator[Room]:
-    room = Room.open(settings_from(stack.role_env("worker")))
-    yield room
-    room.close()
 
 
 @pytest.fixture

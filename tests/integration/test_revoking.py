@@ -16,10 +16,9 @@ from actas.errors import VaultUnavailable
 from actas.fault_points import FaultPoint, listen
 from actas.sandbox.remote import SandboxControl
 from tests.dying import dies_at
-from tests.support import dance, family, nothing_is_sent, settings_from
+from tests.support import dance, family, nothing_is_sent
 from worker.chores import revoke_grant
 from worker.errors import Stopped
-from worker.room import Room
 
 
 @pytest.fixture
@@ -27,13 +26,6 @@ def grants(stack: Stack) -> Iterator[Any]:
     """The collection, with an administrator's powers; nobody asks the stack's own workers to revoke meanwhile."""
     with nothing_is_sent(stack), MongoClient(stack.servers.mongod.url.get_secret_value()) as admin:
         yield admin["actas"]["grants"]
-
-
-@pytest.fixture
-def room(stack: Stack) -> Iterator[Room]:
-    room = Room.open(settings_from(stack.role_env("worker")))
-    yield room
-    room.close()
 
 
 @pytest.fixture
