@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actas.actions import x
-from actas.actions.base import Action, ActionHttp, Payload, Refused, Result
+from actas.actions.base import Action, ActionHttp, Payload, Refused, Result, Search
 from actas.errors import UnknownAction
 
 BUILT_IN: Mapping[str, Action[Any]] = {action.name: action for action in (x.Post(),)}
@@ -31,4 +31,4 @@ class Actions:
         return frozenset[str]().union(*ours)
 
 
-__all__ = ["BUILT_IN", "Action", "ActionHttp", "Actions", "Payload", "Refused", "Result"]
+__all__ = ["BUILT_IN", "Action", "ActionHttp", "Actions", "Payload", "Refused", "Result", "Search"]

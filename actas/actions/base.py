@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -38,6 +39,18 @@ class Result:
     reference: str
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is known of a step whose outcome is not: where and since when to look for what it may have made."""
+
+    #: The account's id at the provider.
+    account: str
+    #: Nothing that is older can be it; what a clock may be off is taken into account.
+    since: datetime
+    #: The references of what the steps before it made, in order.
+    made: tuple[str, ...] = ()
+
+
 class Refused(ActasError):
     """The provider will not do this, however often it is asked."""
 
@@ -60,7 +73,26 @@ class Action(ABC, Generic[P]):
 
     @abstractmethod
     def perform(self, http: ActionHttp, payload: P, job_id: str) -> Result:
-        """Do it, with one request."""
+        """Do it, with one request; of an action with several steps, the first."""
+
+    def steps(self, payload: P) -> int:  # noqa: ARG002 - one, whatever is asked for
+        """How many requests it takes, each with an effect of its own that is written down by itself."""
+        return 1
+
+    def perform_step(self, http: ActionHttp, payload: P, job_id: str, made: Sequence[str]) -> Result:  # noqa: ARG002
+        """Do the next step, with one request; ``made`` are the references of what the steps before it made."""
+        return self.perform(http, payload, job_id)
+
+    def find(self, http: ActionHttp, payload: P, job_id: str, search: Search) -> Sequence[str] | None:  # noqa: ARG002
+        """Look for what the step after ``search.made`` may have made, without making anything.
+
+        All that has its content and is not older than ``search.since``, by its references, the oldest first: an empty
+        answer says that there certainly is no such thing. None: the provider cannot be asked, or not far enough back.
+
+        Raises:
+            As ``ActionHttp.request``.
+        """
+        return None
 
     def parse(self, payload: Mapping[str, Any]) -> P:
         """Check a payload.

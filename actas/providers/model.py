@@ -100,5 +100,7 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     default_expires_seconds: int = 3600
     fatal_errors: tuple[FatalError, ...] = (FatalError(error="invalid_grant"),)
     known_refusals: tuple[KnownRefusal, ...] = ()
+    #: How long what was done may not be seen yet by whoever looks: not being there counts only after this.
+    settle_seconds: float = Field(default=60, ge=0, le=86_400, allow_inf_nan=False)
     #: How a 429 tells when to come back: X's headers, or Retry-After (RFC 9110 section 10.2.3).
     rate_limit_headers: Literal["x", "retry-after"] = "retry-after"
