@@ -14,14 +14,15 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
 from actas.blacklist import Fate
-from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
-from actas.gates import client_gate, grant_gate
+from actas.errors import JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.gates import grant_gate
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
 from actas.states import JobStatus
 from actas.stores.effects import Effect
 from worker.audit import error_code
+from worker.closing import Whose
 from worker.decision import INTERNAL_ERROR, Decision, decide
 from worker.errors import (
     AccessTokenRefused,
@@ -99,16 +100,17 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
 def do(job: Job, owner: str, lease_ends_at: float, room: Room, watch: Watch) -> Result:
     """From the signature to the act; every way out but the last is an exception."""
     seen_at = lease_ends_at - room.settings.job_lease_seconds  # the claim told whether it is to be stopped
+    room.outage.check()
     claims = verified(job, room)
     action = room.actions[claims.action]
     grant = looked_up(claims, room)
-    room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
-    access = token_for(grant, job, room, watch)
-    if access.exchanged:  # that took time: ask again what may have changed meanwhile
-        seen_at = time.monotonic()
-        look_again(job, claims, room)
-    check_time(job, claims, lease_ends_at, room)
-    return act_once(job, owner, lease_ends_at, seen_at, claims, action, access, room)
+    with room.gates.pass_through(whose_is(claims), seconds=room.settings.job_lease_seconds):
+        access = token_for(grant, job, room, watch)
+        if access.exchanged:  # that took time: ask again what may have changed meanwhile
+            seen_at = time.monotonic()
+            look_again(job, claims, room)
+        check_time(job, claims, lease_ends_at, room)
+        return act_once(job, owner, lease_ends_at, seen_at, claims, action, access, room)
 
 
 def left_behind(job: Job, left: Effect | None, room: Room) -> Result | None:
@@ -181,11 +183,7 @@ def look_again(job: Job, claims: jws.Claims, room: Room) -> None:
 def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
     if not room.exchange.is_live(grant):
         watch("awaiting_token")
-    try:
-        return room.exchange.access_token(grant, asked_by=job.id)
-    except ClientRefused:
-        room.gates.close_to_client(grant.app, grant.provider)
-        raise
+    return room.exchange.access_token(grant, asked_by=job.id)
 
 
 def check_time(job: Job, claims: jws.Claims, lease_ends_at: float, room: Room) -> None:
@@ -218,7 +216,8 @@ def act_once(
     """
     payload = action.parse(claims.payload)
     provider = room.providers[claims.provider]
-    api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
+    seen = functools.partial(room.gates.seen, whose=whose_is(claims))
+    api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock, seen)
     finish = functools.partial(room.effects.finish, effect_id(job), owner=owner)
     left = begun(job, owner, claims, access, room)
     if left is not None and not action.idempotent:
@@ -234,8 +233,6 @@ def act_once(
         result = action.perform(api, payload, job.id)
     except NOTHING_DONE as error:
         patiently(finish, EffectState.REFUSED, now=room.clock(), code=error.code)
-        if isinstance(error, RateLimited):
-            room.gates.close(grant_gate(claims.grant, action.name), error.until)
         if isinstance(error, AccessTokenRefused):
             refused_again = patiently(
                 room.grants.refuse_access_token, claims.grant, generation=access.grant.generation, now=room.clock()
@@ -274,6 +271,10 @@ def begun(job: Job, owner: str, claims: jws.Claims, access: Access, room: Room) 
         raise
 
 
+def whose_is(claims: jws.Claims) -> Whose:
+    return Whose(claims.app, claims.provider, claims.grant, claims.action)
+
+
 def effect_id(job: Job) -> str:
     return f"{job.id}:{STEP}"
 
@@ -298,6 +299,7 @@ def result_of(left: Effect) -> Result:
 
 def settled(job: Job, owner: str, error: Exception, room: Room) -> Outcome | None:
     """Turn an error into what happens next, and write that down."""
+    room.outage.seen(error)
     now = room.clock()
     decision = decide(error, attempt=job.attempts, now=now, deadline=job.deadline, jitter=room.jitter())
     if decision.code == INTERNAL_ERROR:
