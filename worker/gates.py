@@ -67,19 +67,26 @@ class Gates(GateReader):
     # --- standing at them ---
 
     @contextmanager
-    def pass_through(self, whose: Whose, *, seconds: float) -> Iterator[None]:
-        """Pass a job's gates; see ``passing``.
+    def pass_through(self, whose: Whose, *, seconds: float) -> Iterator[list[ActasError | None]]:
+        """Pass a job's gates; see ``passing``. What comes of its requests goes into the list that is given.
+
+        That moves gates at the end only: writing down what the provider has done comes before.
 
         Raises:
             AtGate.
         """
+        said: list[ActasError | None] = []
         gates = [
             provider_gate(whose.provider),
             client_gate(whose.app, whose.provider),
             grant_gate(whose.grant, whose.action or ""),
         ]
         with self.passing(gates, seconds=seconds):
-            yield
+            try:
+                yield said
+            finally:
+                for each in said:
+                    self.seen(each, whose)
 
     @contextmanager
     def passing(self, gates: Sequence[str], *, seconds: float) -> Iterator[Sequence[str]]:
