@@ -61,9 +61,11 @@ def limits(headers: Mapping[str, str], dialect: Dialect, now: datetime, *, probl
     )
 
 
-def retry_at(headers: Mapping[str, str], dialect: Dialect, now: datetime) -> datetime:
-    """The latest reset among the exhausted limits, whosever they are."""
-    return limits(headers, dialect, now).latest
+def retry_at(headers: Mapping[str, str], dialect: Dialect, now: datetime) -> datetime | None:
+    """The latest reset among the exhausted limits, whosever they are; None if nothing is said of that."""
+    after = _retry_after(headers.get("retry-after"), now)
+    said = _resets(headers, X_USERS_WINDOWS + X_APPS_WINDOWS) if dialect == "x" else []
+    return _soon(max(said if after is None else [*said, after]), now) if said or after is not None else None
 
 
 def _soon(until: datetime, now: datetime) -> datetime:

@@ -41,6 +41,10 @@ TROUBLE = Pauses(timedelta(seconds=5), timedelta(minutes=5), run=5)
 OPERATOR = Pauses(timedelta(minutes=1), timedelta(minutes=5))
 
 
+#: A token endpoint that answers 429 and does not say when to come back.
+BUSY = Pauses(timedelta(seconds=5), timedelta(minutes=1))
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
     """A gate to be closed until a time that is known, or by its pauses."""
@@ -68,6 +72,12 @@ def closings(error: ActasError | None, whose: Whose) -> list[Closing]:
         case NotSent() | NoReply() | ProviderUnavailable():
             return [Closing(_its_gate(whose), error.code, pauses=TROUBLE)]
     return []
+
+
+def busy(error: ProviderBusy, whose: Whose) -> Closing:
+    """The gate that a token endpoint's 429 closes when a job was waiting for the exchange."""
+    gate = exchange_gate(whose.app, whose.provider)
+    return Closing(gate, error.code, error.until, BUSY, probe=error.until is None)
 
 
 def openings(error: ActasError | None, whose: Whose) -> list[str]:

@@ -38,14 +38,13 @@ from actas.http import Http, NoReply, NotSent
 from actas.ids import new_id
 from actas.oauth import MALFORMED, TokenEndpoint, Tokens
 from actas.providers import Providers
-from actas.rate_limits import DEFAULT_PAUSE
 from actas.records import LOST_ROTATION, DataKey, Grant, GrantStatus
 from actas.refresh_life import refresh_life
 from actas.settings import LEASE_MARGIN_SECONDS, ClientCredentials, Settings
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom
 from worker.audit import Audit, error_code
-from worker.closing import Whose
+from worker.closing import Whose, busy
 from worker.errors import NeedsUser, Outrun, Stopped, TokenPending, WrongClient
 from worker.gates import Gates
 from worker.keys import DataKeys
@@ -137,8 +136,7 @@ class Exchange:
         except BaseException as error:
             mine.set_exception(error)
             if isinstance(error, ProviderBusy):
-                until = error.until or self.clock() + DEFAULT_PAUSE
-                self.gates.close(exchange_gate(grant.app, grant.provider), until)
+                self.gates.fail(busy(error, Whose(grant.app, grant.provider, grant.id)))
             raise
         else:
             return access

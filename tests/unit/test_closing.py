@@ -21,7 +21,7 @@ from actas.errors import (
 from actas.gates import LONGEST, Standing
 from actas.http import NoReply, NotSent, NotWritten
 from actas.oauth import MALFORMED
-from worker.closing import OPERATOR, TROUBLE, Pauses, Whose, closings, openings
+from worker.closing import OPERATOR, TROUBLE, Pauses, Whose, busy, closings, openings
 from worker.errors import AccessTokenRefused, NeedsUser, OutOfCredits, RateLimited, TokenPending, UsageCapped
 from worker.outage import PAUSES as OURS
 from worker.probing import failed, given_back, half_open, kept_until, shut, taken
@@ -97,6 +97,12 @@ def test_each_limit_lasts_as_long_as_it_was_said_to():
         "grant:g1:x.post": (LATER, False),
         "client:blog:x": (MUCH_LATER, True),
     }
+
+
+def test_a_token_endpoints_limit_is_the_apps_and_guessed_at_shortly_where_it_says_nothing():
+    said, unsaid = busy(ProviderBusy(until=LATER), EXCHANGE), busy(ProviderBusy(), EXCHANGE)
+    assert {said.gate, unsaid.gate} == {"exchange:blog:x"}
+    assert (said.until, said.probe, unsaid.until, unsaid.probe) == (LATER, False, None, True)
 
 
 # --- how gates move ---

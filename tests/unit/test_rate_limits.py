@@ -21,7 +21,9 @@ def at(seconds: float) -> str:
 
 
 def seconds(headers: dict[str, str], dialect: str = "x") -> float:
-    return (retry_at(received(headers), dialect, NOW) - NOW).total_seconds()
+    until = limits(received(headers), dialect, NOW).latest
+    assert retry_at(received(headers), dialect, NOW) in {until, None}
+    return (until - NOW).total_seconds()
 
 
 def received(headers: dict[str, str]) -> httpx.Headers:
@@ -154,6 +156,22 @@ def test_it_is_told_whose_limit_was_reached(headers, problem, user, app):
     assert whose(headers, problem) == (user, app)
 
 
+@pytest.mark.parametrize(
+    ("headers", "dialect", "expected"),
+    [
+        ({}, "x", None),
+        (QUOTA_LEFT, "x", None),
+        (WINDOW | APPS_DAY, "x", 10_000),
+        (WINDOW | {"retry-after": "400"}, "x", 400),
+        (WINDOW, "retry-after", None),
+        ({"retry-after": "400"}, "retry-after", 400),
+    ],
+)
+def test_a_token_endpoint_that_does_not_say_when_is_not_taken_to_have(headers, dialect, expected):
+    until = retry_at(received(headers), dialect, NOW)
+    assert (until and (until - NOW).total_seconds()) == expected
+
+
 def test_other_providers_limit_the_user():
     assert whose(APPS_DAY | {"retry-after": "120"}, CAPPED, "retry-after") == (120, None)
 
@@ -174,7 +192,8 @@ names = st.sampled_from(
 @example({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "9" * 5000}, "x")
 @given(st.dictionaries(names, values), st.sampled_from(["x", "retry-after"]))
 def test_whatever_a_provider_writes_there_is_a_time_to_come_back(headers, dialect):
-    assert NOW < retry_at(received(headers), dialect, NOW) <= NOW + LONGEST
+    until = retry_at(received(headers), dialect, NOW)
+    assert until is None or NOW < until <= NOW + LONGEST
     for problem in (None, CAPPED):
         said = limits(received(headers), dialect, NOW, problem=problem)
         assert all(NOW < until <= NOW + LONGEST for until in (said.user, said.app) if until is not None)
