@@ -241,6 +241,7 @@ def test_failures_are_counted_since_the_last_success(room, sandbox, stale, user)
         with pytest.raises(Exception, match="token endpoint"):
             room.exchange.access_token(stale)
         seen.append(look(room, stale).failure)
+        room.gates.open(exchange_gate(stale.app, stale.provider))
     assert [(failure.code, failure.count) for failure in seen] == [
         ("provider_busy", 1),
         ("provider_busy", 2),
