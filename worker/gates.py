@@ -44,14 +44,14 @@ TO_DO = {
     "rate_limited": "the app has reached its limit of a day there",
 }
 
-_MOVE = """
+MOVE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """
 
 #: A provider's gate opens to any answer of it, a client's to its probe's only: others may have asked before it closed.
-_OPEN = """
+OPEN = """
 redis.call('DEL', KEYS[1])
 for i = 2, #KEYS do
     local standing = redis.call('GET', KEYS[i])
@@ -152,7 +152,7 @@ class Gates(GateReader):
         """Open a gate at once; and others, if a probe is on its way through them."""
         keys = [PREFIX + each for each in (gate, *if_probed)]
         try:
-            self._redis.eval(_OPEN, len(keys), *keys)
+            self._redis.eval(OPEN, len(keys), *keys)
         except redis.RedisError as error:
             log.warning("gate.open gate=%s redis=%s", gate, type(error).__name__)
 
@@ -197,7 +197,7 @@ class Gates(GateReader):
                 if after is None or after == before:
                     return None
                 keep = round(to_numeric_date(kept_until(after, self._clock())) * 1000)
-                if self._redis.eval(_MOVE, 1, PREFIX + gate, text or "", after.as_text(), keep):
+                if self._redis.eval(MOVE, 1, PREFIX + gate, text or "", after.as_text(), keep):
                     return before, after
             except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
                 log.warning("gate.move gate=%s redis=%s", gate, type(error).__name__)
