@@ -16,9 +16,11 @@ GRANTS_QUEUE = "actas.grants"
 REVOKE_TASK, EXCHANGE_TASK = "actas.revoke_grant", "actas.exchange_grant"
 RENEW_KEY_TASK, VERIFY_TASK = "actas.renew_data_key", "actas.verify_grant"
 GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK)
+#: For producers with only the broker; takes one signed job (docs/submitting.md).
+SUBMIT_TASK, SUBMIT_QUEUE = "actas.submit", "actas.submit"
 SCHEDULER_QUEUE = "actas.scheduler"
 
-QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE)
+QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SUBMIT_QUEUE, SCHEDULER_QUEUE)
 
 #: The remote-control commands that answer: those that look. The rest are taken out of both workers.
 REMOTE_CONTROL = (
@@ -67,7 +69,8 @@ def celery_config(broker_url: SecretStr) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
         "task_default_queue": ACT_QUEUE,
-        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}} | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
+        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}, SUBMIT_TASK: {"queue": SUBMIT_QUEUE}}
+        | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "enable_utc": True,
