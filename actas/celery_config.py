@@ -17,8 +17,10 @@ REVOKE_TASK, EXCHANGE_TASK = "actas.revoke_grant", "actas.exchange_grant"
 RENEW_KEY_TASK, VERIFY_TASK = "actas.renew_data_key", "actas.verify_grant"
 GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK)
 SCHEDULER_QUEUE = "actas.scheduler"
+#: Sends the events that are due for an app; takes the app's name.
+EVENTS_QUEUE, SEND_EVENTS_TASK = "actas.events", "actas.send_events"
 
-QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE)
+QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE, EVENTS_QUEUE)
 
 #: The remote-control commands that answer: those that look. The rest are taken out of both workers.
 REMOTE_CONTROL = (
@@ -67,7 +69,9 @@ def celery_config(broker_url: SecretStr) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
         "task_default_queue": ACT_QUEUE,
-        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}} | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
+        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}}
+        | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS}
+        | {SEND_EVENTS_TASK: {"queue": EVENTS_QUEUE}},
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "enable_utc": True,
