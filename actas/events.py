@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -62,7 +62,7 @@ def of_job(doc: Mapping[str, Any]) -> list[Event]:
     times = {name: _time(doc.get(name)) for name in ("run_at", "deadline")}
     return [
         _event(doc, told, {"job": doc["_id"], **about, **times, "status": told["event"].partition(".")[2]})
-        for told in _notes(doc, OF_JOBS.values(), ("code", "result"))
+        for told in _notes(doc, list(OF_JOBS.values()), ("code", "result"))
     ]
 
 
@@ -83,12 +83,12 @@ def capped(app: str, provider: str, *, at: datetime, until: datetime, code: str)
     return Event(_id(app, provider, event, until), app, event, at, data)
 
 
-def _notes(doc: Mapping[str, Any], known: Any, facts: tuple[str, ...]) -> list[dict[str, Any]]:
+def _notes(doc: Mapping[str, Any], known: Sequence[EventType], facts: Sequence[str]) -> list[dict[str, Any]]:
     untold = doc.get("untold")
     fits = [
         each
         for each in (untold if isinstance(untold, list) else [])
-        if isinstance(each, dict) and each.get("event") in set(known) and isinstance(each.get("at"), datetime)
+        if isinstance(each, dict) and each.get("event") in known and isinstance(each.get("at"), datetime)
     ]
     return [{"event": each["event"], "at": each["at"], **{fact: each.get(fact) for fact in facts}} for each in fits]
 

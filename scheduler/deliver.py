@@ -114,8 +114,9 @@ def send(row: Row, room: Room) -> bool:
 def _posted(row: Row, webhook: Webhook, room: Room) -> int:
     body = row.event.body()
     headers = webhook.headers(row.event.id, body, room.clock())
-    url = webhook.url.get_secret_value()
-    return room.http.send("POST", url, json_body=body, headers=headers, seconds=REQUEST_SECONDS).status
+    return room.http.send(
+        "POST", webhook.url.get_secret_value(), json_body=body, headers=headers, seconds=REQUEST_SECONDS
+    ).status
 
 
 def _not_arrived(row: Row, last: str, room: Room, *, over: bool = False) -> bool:
