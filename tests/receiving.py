@@ -25,6 +25,11 @@ class Request:
     def told(self) -> dict[str, Any]:
         return json.loads(self.body)
 
+    @property
+    def subject(self) -> str:
+        data = self.told["data"]
+        return next(data[name] for name in ("job", "grant", "provider") if name in data)
+
 
 @dataclass
 class Receiver:
@@ -35,12 +40,7 @@ class Receiver:
 
     def of(self, subject: str, type_: str | None = None) -> list[Request]:
         """What came about a job, a grant or a provider."""
-        return [
-            each
-            for each in self.requests
-            if subject in {each.told["data"].get(name) for name in ("job", "grant", "provider")}
-            and type_ in {None, each.told["type"]}
-        ]
+        return [each for each in self.requests if each.subject == subject and type_ in {None, each.told["type"]}]
 
     @property
     def ids(self) -> list[str]:

@@ -157,17 +157,7 @@ class Heard:
     redis: Callable[[], tuple[list[Piece], list[Piece]]]
     mongodb: Callable[[], list[Piece]]
     logs: list[Piece]
-
-
-@pytest.fixture(scope="module")
-def heard(stack) -> Iterator[Heard]:
-    servers = stack.servers
-    with ExitStack() as listening:
-        yield Heard(
-            listening.enter_context(redis_heard(servers.valkey.url.get_secret_value())),
-            listening.enter_context(mongodb_heard(servers.mongod.url.get_secret_value())),
-            listening.enter_context(logs_heard()),
-        )
+    webhook: Receiver
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +172,18 @@ def webhook(stack, spied) -> Iterator[Receiver]:
         spied.see("queries of webhooks", url.get_secret_value().partition("=")[2])
         yield there
         installer.remove_webhook("demo", **where)
+
+
+@pytest.fixture(scope="module")
+def heard(stack, webhook) -> Iterator[Heard]:
+    servers = stack.servers
+    with ExitStack() as listening:
+        yield Heard(
+            listening.enter_context(redis_heard(servers.valkey.url.get_secret_value())),
+            listening.enter_context(mongodb_heard(servers.mongod.url.get_secret_value())),
+            listening.enter_context(logs_heard()),
+            webhook,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +217,7 @@ def planted(stack, publish, heard) -> Iterator[Mapping[str, str | bytes]]:
 
 
 @pytest.fixture(scope="module")
-def seen(stack, client, sandbox, room, documents, spied, heard, planted, webhook) -> Mapping[str, Seen]:
+def seen(stack, client, sandbox, room, documents, spied, heard, planted) -> Mapping[str, Seen]:
     """Run all of it, then look everywhere, once."""
     run = Run(stack, client, sandbox, room, documents)
     done, text = run.all_of_it()
@@ -227,14 +229,14 @@ def seen(stack, client, sandbox, room, documents, spied, heard, planted, webhook
             room.keys.get(run.stored(each))
     spied.see("tokens", *sandbox.tokens())
     spied.see("client secrets", stack._place.secret("sandbox-client").get_secret_value())
-    eventually(lambda: webhook.of(run.jobs[-1]), what="the app was told of the last job")
+    eventually(lambda: heard.webhook.of(run.jobs[-1]), what="the app was told of the last job")
     with closing(FlowerApi(stack)) as flower:
         eventually(lambda: {done, planted["a message"]} <= flower.jobs().keys(), what="Flower has heard of the jobs")
         looking = [
             *heard_views(heard, done),
             *views(stack, flower, job_id=done, text=text),
             *more_views(stack, run, slot),
-            View("app", "what its webhook is sent", run.jobs[-1], lambda: sent_to(webhook)),
+            View("app", "what its webhook is sent", run.jobs[-1], lambda: sent_to(heard.webhook)),
         ]
         return {str(view): look(view, spied.all(), planted) for view in looking}
 
