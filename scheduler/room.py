@@ -35,8 +35,7 @@ class Queue:
 
     #: Send these jobs' ids to the workers, over one connection.
     send_jobs: Callable[[Sequence[Job]], None]
-    #: Ask workers to do a chore (a task's name) for each of these grants.
-    #: (Or, of the scheduler's own processes, to send the events of each of these apps.)
+    #: Ask somebody to do something (a task's name) for each of these grants, jobs or apps.
     ask: Callable[[str, Sequence[str]], None]
     #: How many messages wait in a queue of this name.
     waiting: Callable[[str], int]
