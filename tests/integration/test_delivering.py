@@ -671,3 +671,45 @@ def test_two_preflights_at_once_warn_once(ticks, documents):
             first_due_at=ticks.now + MINUTE,
         )
     ]
+
+
+# --- the console ---
+
+
+def webhook_command(servers: Stack, *arguments: str, env: dict[str, str] | None = None) -> Any:
+    vault = {"VAULT_TOKEN": servers.servers.bao.token.get_secret_value(), "ACTAS_VAULT_ADDR": servers.servers.bao.url}
+    return CliRunner(env=vault | (env or {})).invoke(console_app, ["apps", "webhook", *arguments])
+
+
+def test_a_secret_is_printed_when_it_is_made_and_never_again(servers, ticks):
+    made = webhook_command(servers, "demo", "https://app.example/hook?q=canary").output
+    assert made.count("whsec_") == 1
+    assert "canary" not in made
+    assert "whsec_" not in webhook_command(servers, "demo", "https://app.example/").output
+    changed = webhook_command(servers, "demo", "https://app.example/", "--new-secret").output
+    assert changed.count("whsec_") == 1
+    assert "old secret" in changed
+    assert "old secret" not in webhook_command(servers, "demo", "https://app.example/").output
+    kept = ticks.room.vault.webhook("demo")
+    assert (kept.previous, kept.secret.get_secret_value() in changed) == (None, True)
+    assert webhook_command(servers, "demo", "--remove").exit_code == 0
+    assert ticks.room.vault.webhook("demo") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("demo",), "--remove"),
+        (("demo", "https://a.example/", "--remove"), "--remove"),
+        (("demo", "http://127.0.0.1/?q=canary"), "ACTAS_ENV=development"),
+        (("demo", "http://a.example/?q=canary"), "https://"),
+        (("demo", "https://u:canary@a.example/"), "https://"),
+        (("nobody", "https://a.example/"), "no app nobody"),
+        (("../x", "https://a.example/"), "cannot be the name"),
+    ],
+)
+def test_what_cannot_be_a_webhook_is_refused_and_not_shown(servers, ticks, arguments, says):
+    refused = webhook_command(servers, *arguments)
+    assert says in str(refused.exception)
+    assert "canary" not in f"{refused.output} {refused.exception}"
+    assert ticks.room.vault.webhook("demo") is None
