@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from actas.clock import Clock, utc_now
 from actas.records import Job
 from actas.settings import Settings
+from actas.states import JobStatus
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
@@ -58,8 +59,21 @@ class Room:
     vault: VaultKeys
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    #: How long jobs are kept after they ended in a state; those of other states for ever.
+    keep: Mapping[JobStatus, timedelta]
     monotonic: Callable[[], float] = time.monotonic
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
+
+    @staticmethod
+    def kept(settings: Settings) -> Mapping[JobStatus, timedelta]:
+        """How long jobs are kept after they ended in a state, as far as anything is said of it."""
+        days = {
+            JobStatus.SUCCEEDED: settings.keep_succeeded_days,
+            JobStatus.CANCELLED: settings.keep_cancelled_days,
+            JobStatus.EXPIRED: settings.keep_expired_days,
+            JobStatus.FAILED: settings.keep_failed_days,
+        }
+        return {status: timedelta(days=count) for status, count in days.items() if count is not None}
 
     @classmethod
     def open(cls, settings: Settings, queue: Queue, *, clock: Clock = utc_now) -> Room:
@@ -85,6 +99,7 @@ class Room:
             care=Care(documents),
             vault=VaultKeys(settings),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+            keep=cls.kept(settings),
         )
 
     def close(self) -> None:

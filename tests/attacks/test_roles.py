@@ -367,7 +367,7 @@ MONGO_ALLOWED = {
         "blacklist": "find",
         "refusals": "insert",
     },
-    "scheduler": {"jobs": "find update", "grants": "find update", "drills": "find", "blacklist": "find remove"},
+    "scheduler": {"jobs": "find remove update", "grants": "find update", "drills": "find", "blacklist": "find remove"},
     "operator": {
         "jobs": "find update",
         "grants": "find",

@@ -88,6 +88,7 @@ class Ticks:
             care=Care(database),
             vault=vault,
             data_key_max_age=timedelta(days=90),
+            keep={},
         )
 
     def _ask(self, task, grants) -> None:
