@@ -19,7 +19,7 @@ from scheduler.deliver import deliver, send_events
 from scheduler.dispatch import dispatch
 from scheduler.drill import drill
 from scheduler.preflight import preflight
-from scheduler.purge import purge_blacklist
+from scheduler.purge import purge_blacklist, purge_jobs
 from scheduler.reconcile import reconcile
 from scheduler.renew_keys import renew_keys
 from scheduler.rescue import rescue
@@ -123,6 +123,11 @@ def send_events_task(of_app: str) -> Counts:
     except Unavailable as error:
         log.warning("send_events.skipped %s", error.code)
         return {}
+
+
+@app.task(name="actas.purge_jobs", send_events=False)
+def purge_jobs_task() -> Counts:
+    return tick(purge_jobs)
 
 
 @app.task(name="actas.purge_blacklist")
