@@ -260,12 +260,17 @@ class _JobCheck:
     def succeeded(self, asked: Asked, job: Job, made: int) -> None:
         if made < len(asked.texts):
             self.say(Kind.LOST, f"succeeded, and the provider has {made} of {len(asked.texts)}", job)
-        ids = {post["id"] for text in asked.texts for post in self._posts.get(text_key(asked.account, text), [])}
-        if ids and job.result not in ids:
-            self.say(Kind.LOST, f"succeeded as {job.result}; the provider has {ids}", job)
+        self._says_what_it_made(asked, job, Kind.LOST)
         open_rows = [number for number, row in self._effects[job.id].items() if row["state"] != EffectState.DONE]
         if open_rows:
             self.say(Kind.UNEXPLAINED, f"succeeded, and steps {open_rows} are not done, by the journal", job)
+
+    def _says_what_it_made(self, asked: Asked, job: Job, kind: Kind) -> None:
+        said = job.made or ((job.result,) if job.result else ())
+        posted = [self._posts[text_key(asked.account, text)] for text in asked.texts]
+        ids = [{post["id"] for post in step} for step in posted if step]
+        if len(said) != len(ids) or any(one not in step for one, step in zip(said, ids, strict=True)):
+            self.say(kind, f"{job.status} as {said}; the provider has {ids}", job)
 
     def cancelled(self, asked: Asked, job: Job, made: int) -> None:
         self._undone(asked, job, made)
@@ -285,6 +290,7 @@ class _JobCheck:
         """What is called undone has left nothing; of several steps, the first may be there."""
         if made == len(asked.texts):
             self.say(Kind.UNEXPLAINED, f"{job.status} ({_code(job)}), and it was posted", job)
+        self._says_what_it_made(asked, job, Kind.UNEXPLAINED)
         ended = {EffectState.DONE, EffectState.REFUSED}
         open_rows = [number for number, row in self._effects[job.id].items() if row["state"] not in ended]
         if open_rows:

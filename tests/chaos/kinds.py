@@ -19,6 +19,13 @@ class JobKind:
     texts: Callable[[Mapping[str, Any]], tuple[str, ...]]
 
 
-ALL = (JobKind("x.post", 1, lambda _, marker: {"text": marker}, lambda payload: (payload["text"],)),)
+def _thread(draw: random.Random, marker: str) -> Mapping[str, Any]:
+    return {"posts": [f"{marker}, {number}" for number in range(1, draw.randint(2, 4) + 1)]}
+
+
+ALL = (
+    JobKind("x.post", 4, lambda _, marker: {"text": marker}, lambda payload: (payload["text"],)),
+    JobKind("x.thread", 1, _thread, lambda payload: tuple(payload["posts"])),
+)
 
 KINDS = tuple(kind for kind in ALL if kind.action in BUILT_IN)

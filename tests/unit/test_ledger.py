@@ -96,6 +96,7 @@ LOST, DUPLICATED, UNEXPLAINED = Kind.LOST, Kind.DUPLICATED, Kind.UNEXPLAINED
 
 THREAD = ("one", "two", "three")
 THREAD_POSTS = tuple(post(101 + n, text, seconds=1 + n) for n, text in enumerate(THREAD))
+MADE = ("101", "102", "103")
 THREAD_EFFECTS = tuple(effect(1 + n, result=str(101 + n)) for n in range(3))
 
 NEEDS_USER = {"_id": "g1", "app": "demo", "user": "alice", "status": "reauthorization_required"}
@@ -105,7 +106,7 @@ UNTIL_THEN = [(at(0), at(60))]
 #: A job's whole life, in each way that is in order.
 IN_ORDER: dict[str, tuple[Any, ...]] = {
     "done": (asked(), job(), effect(), post()),
-    "done in several steps": (asked(texts=THREAD), job(texts=THREAD), *THREAD_EFFECTS, *THREAD_POSTS),
+    "done in several steps": (asked(texts=THREAD), job(texts=THREAD, made=MADE), *THREAD_EFFECTS, *THREAD_POSTS),
     "cancelled, as the app was told": (asked(cancelled=True, stoppable=True), job("cancelled")),
     "cancelled before its request, by the journal": (
         asked(stoppable=True),
@@ -114,7 +115,7 @@ IN_ORDER: dict[str, tuple[Any, ...]] = {
     ),
     "cancelled in the midst": (
         asked(texts=THREAD, stoppable=True),
-        job("cancelled", texts=THREAD),
+        job("cancelled", texts=THREAD, result="101"),
         THREAD_EFFECTS[0],
         THREAD_POSTS[0],
     ),
@@ -159,8 +160,18 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
     "accepted as another job": (LOST, (asked(job="j0"), job(), effect(), post())),
     "succeeded without a post": (LOST, (asked(), job(), effect())),
     "succeeded as another post": (LOST, (asked(), job(result="999"), effect(), post())),
-    "a hole": (LOST, (asked(texts=THREAD), job(texts=THREAD), *THREAD_EFFECTS, THREAD_POSTS[0], THREAD_POSTS[2])),
-    "the end is missing": (LOST, (asked(texts=THREAD), job(texts=THREAD), *THREAD_EFFECTS, *THREAD_POSTS[:2])),
+    "succeeded as other posts": (
+        LOST,
+        (asked(texts=THREAD), job(texts=THREAD, made=("101", "103", "102")), *THREAD_EFFECTS, *THREAD_POSTS),
+    ),
+    "a hole": (
+        LOST,
+        (asked(texts=THREAD), job(texts=THREAD, made=MADE), *THREAD_EFFECTS, THREAD_POSTS[0], THREAD_POSTS[2]),
+    ),
+    "the end is missing": (
+        LOST,
+        (asked(texts=THREAD), job(texts=THREAD, made=MADE), *THREAD_EFFECTS, *THREAD_POSTS[:2]),
+    ),
     "done by the journal only": (LOST, (asked(windows=UNTIL_THEN), job("expired", **DEADLINE_CAME), effect())),
     # Strangers
     "a post of nobody": (UNEXPLAINED, (*DONE, post(102, "who said that"))),
@@ -181,7 +192,7 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
         UNEXPLAINED,
         (
             asked(texts=THREAD),
-            job(texts=THREAD),
+            job(texts=THREAD, made=MADE),
             *THREAD_EFFECTS,
             *(post(number, text) for number, text in zip((103, 102, 101), THREAD, strict=True)),
         ),
@@ -192,6 +203,10 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
     "told cancelled, and done": (UNEXPLAINED, (asked(cancelled=True, stoppable=True), *DONE[1:])),
     "cancelled, and posted": (UNEXPLAINED, (asked(stoppable=True), job("cancelled"), effect(), post())),
     "cancelled, and who knows": (UNEXPLAINED, (asked(stoppable=True), job("cancelled"), effect(1, "started", None))),
+    "stopped in the midst, and does not say so": (
+        UNEXPLAINED,
+        (asked(texts=THREAD, stoppable=True), job("cancelled", texts=THREAD), THREAD_EFFECTS[0], THREAD_POSTS[0]),
+    ),
     "cancelled by nobody": (UNEXPLAINED, (asked(), job("cancelled"))),
     "failed": (UNEXPLAINED, (asked(), job("failed", error=JobError("duplicate", "", NOW)))),
     "failed, and posted": (UNEXPLAINED, (asked(), job("failed"), effect(1, "refused", None), post())),
