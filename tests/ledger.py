@@ -22,6 +22,9 @@ Window = tuple[datetime, datetime]
 #: Times are cut to milliseconds on their way.
 CUT = timedelta(milliseconds=1)
 
+#: An exchange whose reply was lost may reach a slow provider when others have been made since; so many at most.
+LATE_GENERATIONS = 3
+
 #: A job whose next try would come after its deadline is expired at once; no pause is longer than this.
 LONGEST_PAUSE = timedelta(minutes=2)
 
@@ -79,6 +82,7 @@ class Death:
     """A grant that was found to need its user."""
 
     grant: str
+    generation: int
     code: str | None
     #: The user has withdrawn it at the provider.
     withdrawn: bool = False
@@ -344,23 +348,21 @@ class _GrantCheck:
 
     books: Books
     found: list[Discrepancy]
-    #: Grants of which an exchange was begun that nobody knows the end of.
-    _unanswered: set[str] = field(default_factory=set)
+    #: The generations of each grant at which an exchange was begun that nobody knows the end of.
+    _unanswered: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     def __post_init__(self) -> None:
-        open_ends = {EffectState.STARTED, EffectState.UNKNOWN}
-        self._unanswered = {
-            effect["grant"]
-            for effect in self.books.effects
-            if effect.get("kind") == "exchange" and effect["state"] in open_ends
-        }
+        for effect in self.books.effects:
+            if effect.get("kind") == "exchange" and effect["state"] in {EffectState.STARTED, EffectState.UNKNOWN}:
+                self._unanswered[effect["grant"]].add(effect["generation"])
 
     def say(self, what: str, *, kind: Kind = Kind.UNEXPLAINED) -> None:
         self.found.append(Discrepancy(kind, what))
 
     def check(self) -> None:
         for death in self.books.deaths:
-            if not (death.withdrawn or (death.code == "lost_rotation" and death.grant in self._unanswered)):
+            since = range(death.generation - LATE_GENERATIONS, death.generation + 1)
+            if not (death.withdrawn or self._unanswered[death.grant].intersection(since)):
                 self.say(f"grant {death.grant} died: {death.code}", kind=Kind.LOST)
         grants = {(grant["app"], grant["user"]): grant for grant in self.books.grants}
         families = defaultdict(list)
@@ -374,7 +376,7 @@ class _GrantCheck:
     ) -> None:
         name = f"{owner.app}/{owner.user}"
         status = grant["status"] if grant else None
-        unanswered = grant is not None and grant["_id"] in self._unanswered
+        unanswered = grant is not None and bool(self._unanswered[grant["_id"]])
         alive = any(family["alive"] for family in families)
         if any(family["reuse"] for family in families) and not unanswered:
             self.say(f"{name}: a used refresh token was sent again, and no reply had been lost")

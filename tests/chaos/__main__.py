@@ -51,6 +51,7 @@ def run(chaos: Chaos, asked: argparse.Namespace, directory: Path) -> Report:
         for line in report.details():
             say(line)
         say(report.summary())
+    (directory / "books.json").write_text(report.books())
     if results := os.environ.get("CHAOS_RESULTS"):
         with Path(results).open("a") as file:
             file.write(report.as_json() + "\n")

@@ -230,8 +230,8 @@ class Desk:
         with self._outage("grants"):
             for grant in self.client.grants(user=user.name):
                 if grant.status is GrantStatus.REAUTHORIZATION_REQUIRED:
-                    death = Death(grant.id, grant.failure.code if grant.failure else None, user.withdrawn)
-                    self.deaths.append(death)
+                    code = grant.failure.code if grant.failure else None
+                    self.deaths.append(Death(grant.id, grant.generation, code, user.withdrawn))
                     return True
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -63,6 +64,10 @@ class Report:
                     for post in books.posts:
                         if post["text"] in asked.texts:
                             yield f"    post {post}"
+
+    def books(self) -> str:
+        """All that was compared, for whoever looks into it."""
+        return json.dumps(dataclasses.asdict(self.found.books), default=str, indent=1)
 
     def as_json(self) -> str:
         return json.dumps(

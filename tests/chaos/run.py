@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actas import Client, Job, JobStatus
+from actas.actions import BUILT_IN, Action
 from actas.sandbox.remote import SandboxControl
 from actas.states import FINAL
 from actas.stores.database import Documents, connect
@@ -36,7 +36,7 @@ REST_SECONDS = 240.0
 GRACE = timedelta(seconds=HTTP_SECONDS + SLOW_SECONDS[1])
 
 #: Whether somebody looks for what uncertain jobs have done.
-RECONCILED = importlib.util.find_spec("worker.reconcile") is not None
+RECONCILED = type(BUILT_IN["x.post"]).find is not Action.find
 
 
 @dataclass(frozen=True, slots=True)

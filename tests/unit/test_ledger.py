@@ -278,7 +278,7 @@ def test_a_process_that_stood_still_is_a_residual_and_nothing_else_is():
 OWNER = Owner(app="demo", user="alice", account="alice_x", connected=True)
 GRANT = {"_id": "g1", "app": "demo", "user": "alice", "status": "active"}
 FAMILY = {"account": "alice_x", "alive": True, "reuse": 0}
-LOST_REPLY = {"_id": "exchange:e1", "kind": "exchange", "grant": "g1", "state": "unknown"}
+LOST_REPLY = {"_id": "exchange:e1", "kind": "exchange", "grant": "g1", "state": "unknown", "generation": 5}
 
 
 def grants_found(owner=OWNER, grant=GRANT, family=FAMILY, *effects, deaths=()) -> set[Kind]:
@@ -329,7 +329,11 @@ def test_what_became_of_a_grant_is_found(kind, parts):
 
 
 def test_a_grant_dies_of_its_user_or_of_a_lost_reply():
-    assert grants_found(deaths=[Death("g1", "invalid_request", withdrawn=True)]) == set()
-    assert grants_found(OWNER, GRANT, FAMILY, LOST_REPLY, deaths=[Death("g1", "lost_rotation")]) == set()
-    assert grants_found(deaths=[Death("g1", "lost_rotation")]) == {LOST}, "the journal knows of no lost reply"
-    assert grants_found(OWNER, GRANT, FAMILY, LOST_REPLY, deaths=[Death("g1", "invalid_grant")]) == {LOST}
+    lost = (OWNER, GRANT, FAMILY, LOST_REPLY)
+    assert grants_found(deaths=[Death("g1", 5, "invalid_request", withdrawn=True)]) == set()
+    assert grants_found(*lost, deaths=[Death("g1", 5, "lost_rotation")]) == set()
+    assert grants_found(*lost, deaths=[Death("g1", 6, "invalid_request")]) == set(), "it came late"
+    assert grants_found(deaths=[Death("g1", 5, "lost_rotation")]) == {LOST}, "the journal knows of no lost reply"
+    assert grants_found(*lost, deaths=[Death("g2", 5, "lost_rotation")]) == {LOST}, "it was another's"
+    assert grants_found(*lost, deaths=[Death("g1", 4, "lost_rotation")]) == {LOST}, "it was later"
+    assert grants_found(*lost, deaths=[Death("g1", 9, "invalid_request")]) == {LOST}, "it was long before"
