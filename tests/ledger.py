@@ -135,6 +135,11 @@ def check(books: Books) -> list[Discrepancy]:
     return found
 
 
+def can_be_looked_for(connection: int, grant: Mapping[str, Any] | None) -> bool:
+    """Whether a worker may ask the provider what an uncertain job has done: only as the user, while connected."""
+    return grant is not None and grant["status"] == "active" and grant.get("connection", 0) == connection
+
+
 def text_key(account: str, text: str) -> tuple[str, str]:
     return account, text
 
@@ -303,8 +308,8 @@ class _JobCheck:
             )
 
     def uncertain(self, asked: Asked, job: Job, made: int) -> None:
-        if self.books.strict:
-            self.say(Kind.UNEXPLAINED, "still uncertain, and the provider can be asked", job)
+        if self.books.strict and can_be_looked_for(job.connection, self._grants.get(job.grant)):
+            self.say(Kind.UNEXPLAINED, f"still uncertain, and the provider can be asked; {_code(job)}", job)
 
     def scheduled(self, asked: Asked, job: Job, made: int) -> None:
         if job.run_at <= self.books.now:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 WORKERS = ("worker1", "worker2")
 
+#: What one of us may be doing at the provider.
+ENDPOINTS = ("posting", "exchanging", "revoking", "looking")
+
 #: The leases of the stack (tests/chaos/stack.py); what stands still longer than a job's comes back to find it taken.
 SHORT, LONG = (0.5, 10.0), (23.0, 30.0)
 
@@ -52,13 +55,13 @@ FAULTS = (
     Fault("down", 2, ("provider",), (1, 8), calm=6),
     Fault("stands still", 1, ("provider",), (1, 5), calm=6),
     # These last for so many requests.
-    Fault("503", 3, ("posting", "exchanging", "revoking"), (2, 15)),
-    Fault("500", 2, ("posting", "exchanging"), (1, 3)),
-    Fault("429", 3, ("posting", "exchanging"), (2, 8)),
-    Fault("slow", 2, ("posting", "exchanging"), (2, 10)),
-    Fault("reset before", 2, ("posting", "exchanging", "revoking"), (1, 3)),
-    Fault("reset after", 2, ("posting", "exchanging", "revoking"), (1, 2)),
-    Fault("malformed", 1, ("posting", "exchanging"), (1, 2)),
+    Fault("503", 3, ENDPOINTS, (2, 15)),
+    Fault("500", 2, ENDPOINTS, (1, 3)),
+    Fault("429", 3, ("posting", "exchanging", "looking"), (2, 8)),
+    Fault("slow", 2, ("posting", "exchanging", "looking"), (2, 10)),
+    Fault("reset before", 2, ENDPOINTS, (1, 3)),
+    Fault("reset after", 3, ENDPOINTS, (1, 2)),
+    Fault("malformed", 1, ENDPOINTS, (1, 2)),
 )
 
 #: One of these is enough to stop everything, and two at once would only stop it longer.

@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.1
 #: time for which the provider may hide what it has done.
 SLOW_SECONDS = (0.5, 10.0)
 
-ENDPOINTS = {"posting": "tweets", "exchanging": "token", "revoking": "revoke"}
+ENDPOINTS = {"posting": "tweets", "exchanging": "token", "revoking": "revoke", "looking": "timeline"}
 
 STEPS = tuple(FaultPoint)
 

@@ -238,7 +238,6 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
     ),
     "held by nobody": (UNEXPLAINED, (asked(), job("parked", held=True))),
     "parked, and its grant works": (UNEXPLAINED, (asked(), job("parked"))),
-    "uncertain": (UNEXPLAINED, (asked(), job("uncertain"), effect(1, "unknown", None), post())),
 }
 
 
@@ -260,10 +259,13 @@ def test_a_discrepancy_names_its_job():
     assert {one.job for one in check(books(asked(), job("queued")))} == {"j1"}
 
 
-def test_uncertain_is_an_end_where_nobody_looks():
+def test_uncertain_is_no_end_while_somebody_can_look():
     parts = (asked(), job("uncertain"), effect(1, "unknown", None), post())
-    assert found(*parts, strict=False) == []
-    assert kinds(*parts, post(102), strict=False) == {DUPLICATED}
+    assert kinds(*parts, grants=[GRANT]) == {UNEXPLAINED}
+    assert found(*parts, grants=[GRANT], strict=False) == []
+    assert kinds(*parts, post(102), grants=[GRANT], strict=False) == {DUPLICATED}
+    assert found(*parts, grants=[NEEDS_USER]) == []
+    assert found(*parts, grants=[{**GRANT, "connection": 1}]) == [], "its user has disconnected"
 
 
 def test_a_process_that_stood_still_is_a_residual_and_nothing_else_is():
