@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from actas import Client, Job, JobStatus
 from actas.actions import BUILT_IN, Action
 from actas.sandbox.remote import SandboxControl
@@ -71,7 +73,7 @@ class Chaos:
             sandbox.settle(HIDDEN_SECONDS)
             strikes = Strikes(stack, sandbox, Faults(stack.faults), say)
             clients = [closing.enter_context(Client(settings_from(stack.role_env(f"app-{app}")))) for app in APPS]
-            documents = closing.enter_context(connect(stack.admin_url).client)["actas"]
+            documents = closing.enter_context(connect(SecretStr(stack.admin_url)).client)["actas"]
             ends_at = datetime.now(UTC) + timedelta(seconds=self.seconds)
             desks = [
                 self._desk(client, sandbox, number, ends_at) for client in clients for number in range(DESKS_PER_APP)

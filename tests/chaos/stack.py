@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from actas.embedded import processes
 from actas.embedded.child import Child
 from actas.embedded.stack import APP, CLIENT_ID, PROVIDER
@@ -70,13 +68,6 @@ class ChaosStack(ReplicatedStack):
             )
             file = self.role_file(f"app-{app}")
             env_files.write(file, env_files.read(file) | self._common)
-
-    @property
-    def admin_url(self) -> SecretStr:
-        """MongoDB's administrator, at whichever member leads."""
-        first = self.servers.mongod.address
-        everybody = ",".join([first, *(member.address for member in self.others)])
-        return SecretStr(self.servers.mongod.url.get_secret_value().replace(f"@{first}/", f"@{everybody}/"))
 
     def second_beat(self) -> Child:
         return processes.Process(
