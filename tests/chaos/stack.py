@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,4 +84,4 @@ class ChaosStack(ReplicatedStack):
         super()._write_providers()
         file = self.directory / "providers.toml"
         text = file.read_text().replace(self.sandbox_url, self.line.url)
-        self._place.write(file, f"{text}settle_seconds = {SETTLE_SECONDS}\n")
+        self._place.write(file, re.sub(r"settle_seconds = .*", f"settle_seconds = {SETTLE_SECONDS}", text))
