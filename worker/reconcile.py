@@ -52,8 +52,13 @@ class Case:
 
     @property
     def begun_at(self) -> datetime:
-        """When it was written down that the request is about to be sent; not later than it was."""
+        """When it was written down, the last time, that the request is about to be sent."""
         return self.effect.started_at or self.job.run_at
+
+    @property
+    def since(self) -> datetime:
+        """Nothing that it has made is older."""
+        return self.effect.since or self.begun_at
 
 
 def reconcile(job_id: str, room: Room) -> bool:
@@ -133,7 +138,7 @@ def look(case: Case, room: Room) -> str | None:
     access = token_for(grant, case.job, room, watch=lambda _: None)
     provider = room.providers[claims.provider]
     api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
-    search = Search(grant.account, case.begun_at - OLDER, case.made)
+    search = Search(grant.account, case.since - OLDER, case.made)
     use = f"{case.job.id}:{case.step}:{room.clock():%Y%m%dT%H%M%S.%f}"
     with room.audit.use("look", access.grant, use, asked_by=case.job.id, unknown=lambda _: False):
         try:
@@ -159,7 +164,7 @@ def ours(case: Case, claims: jws.Claims, grant: Grant, found: Sequence[str], roo
     for reference in sorted(found, key=lambda reference: owners.get(reference) != claims.id):  # what is ours already
         if owners.get(reference, claims.id) != claims.id:
             continue
-        since, now = case.begun_at - timedelta(hours=1), room.clock()
+        since, now = case.since - timedelta(hours=1), room.clock()
         if room.effects.others_are_at_it(grant.id, job_id=claims.id, since=since, now=now):
             raise NotNow(now + SOON)
         if room.effects.claim_found(grant.id, reference, job_id=claims.id, now=now):

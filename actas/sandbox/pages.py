@@ -60,7 +60,7 @@ def authorization_page(request: Mapping[str, str], scopes: Iterable[str]) -> str
 def timeline_page(posts: Sequence[Post]) -> str:
     """Posts, given newest first: each thread together, from its beginning, where its newest post would be."""
     shown = {post.id for post in posts}
-    replies = defaultdict[str, list[Post]](list)
+    replies: dict[str, list[Post]] = defaultdict(list)
     beginnings = []
     for post in posts:
         if post.reply_to in shown:
@@ -80,7 +80,8 @@ def timeline_page(posts: Sequence[Post]) -> str:
 
 def _thread(beginning: Post, replies: Mapping[str, Sequence[Post]]) -> list[Post]:
     """A post and all that replies to it, or to one of these, each right behind what it replies to."""
-    thread, left = list[Post](), [beginning]
+    thread: list[Post] = []
+    left = [beginning]
     while left:
         thread.append(left.pop())
         left += replies.get(thread[-1].id, ())  # newest first, so the oldest is taken next

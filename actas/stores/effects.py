@@ -30,7 +30,9 @@ class Effect:
 
     state: EffectState
     owner: str | None
-    started_at: datetime | None
+    started_at: datetime | None = None
+    #: Nothing that it has made is older: when it was first started, since it was last known for sure to be undone.
+    since: datetime | None = None
     #: Its owner's lease ends then, and with it the last moment to begin the request.
     until: datetime | None = None
     finished_at: datetime | None = None
@@ -64,12 +66,17 @@ class Effects:
         """
         row = {"state": str(EffectState.STARTED), "owner": owner, "started_at": now, **audit}
         try:
-            self._effects.insert_one({"_id": effect_id, **row})
+            self._effects.insert_one({"_id": effect_id, "since": now, **row})
         except DuplicateKeyError:
             refused = {"_id": effect_id, "state": str(EffectState.REFUSED)}
-            anew = {"$set": row, "$unset": {"finished_at": "", "code": ""}}
-            if self._effects.update_one(refused, anew).matched_count == 1:
-                return None
+            gone = {"finished_at": "", "code": ""}
+            # What may have come of an earlier request is what is to be looked for, should it come to that.
+            for query, anew in (
+                ({**refused, "doubted": {"$ne": True}}, {**row, "since": now}),
+                ({**refused, "doubted": True}, row),
+            ):
+                if self._effects.update_one(query, {"$set": anew, "$unset": gone}).matched_count == 1:
+                    return None
             found = self._effects.find_one({"_id": effect_id}) or {}
             ours = found.get("owner") == owner and found.get("state") == EffectState.STARTED
             return None if ours else _effect(found)
@@ -140,7 +147,7 @@ class Effects:
 
 
 def _effect(found: dict[str, Any]) -> Effect:
-    names = ("owner", "started_at", "until", "finished_at", "result", "code")
+    names = ("owner", "started_at", "since", "until", "finished_at", "result", "code")
     return Effect(
         EffectState(found.get("state", EffectState.STARTED)),
         doubted=found.get("doubted", False),
