@@ -229,9 +229,12 @@ class _JobCheck:
             self.say(
                 Kind.LOST, f"there is a hole: steps {[number for number, done in enumerate(made, 1) if done]}", job
             )
-        order = [int(step[0]["id"]) for step in posts if step]
-        if order != sorted(order):
-            self.say(Kind.UNEXPLAINED, f"its posts are out of order: {order}", job)
+        before: set[str | None] = {None}
+        for number, step in enumerate(posts, 1):
+            for post in step:
+                if post.get("reply_to") not in before:
+                    self.say(Kind.UNEXPLAINED, f"step {number} replies to {post.get('reply_to')}, not to {before}", job)
+            before = {post["id"] for post in step} or before
 
     def _check_journal(self, job: Job, posts: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         rows = self._effects.get(job.id, {})

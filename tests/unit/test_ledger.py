@@ -59,8 +59,8 @@ def asked(*, texts: tuple[str, ...] = ("hi",), **changed: Any) -> Asked:
     return Asked(**fields | changed)
 
 
-def post(number: int = 101, text: str = "hi", *, seconds: float = 1, account: str = "alice_x") -> dict[str, Any]:
-    return {"id": str(number), "account": account, "text": text, "at": at(seconds).isoformat()}
+def post(number: int = 101, text: str = "hi", *, seconds: float = 1, **changed: str) -> dict[str, Any]:
+    return {"id": str(number), "account": "alice_x", "text": text, "at": at(seconds).isoformat(), **changed}
 
 
 def effect(step: int = 1, state: str = "done", result: str | None = "101", *, job: str = "j1") -> dict[str, Any]:
@@ -95,7 +95,11 @@ def kinds(*parts: Any, **changed: Any) -> set[Kind]:
 LOST, DUPLICATED, UNEXPLAINED = Kind.LOST, Kind.DUPLICATED, Kind.UNEXPLAINED
 
 THREAD = ("one", "two", "three")
-THREAD_POSTS = tuple(post(101 + n, text, seconds=1 + n) for n, text in enumerate(THREAD))
+THREAD_POSTS = (
+    post(101, "one"),
+    post(102, "two", seconds=2, reply_to="101"),
+    post(103, "three", seconds=3, reply_to="102"),
+)
 MADE = ("101", "102", "103")
 THREAD_EFFECTS = tuple(effect(1 + n, result=str(101 + n)) for n in range(3))
 
@@ -154,7 +158,10 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
     # Doubles
     "posted twice": (DUPLICATED, (*DONE, post(102, seconds=3))),
     "asked for once, two jobs": (DUPLICATED, (*DONE, job("expired", id="j2", **DEADLINE_CAME))),
-    "a step posted twice": (DUPLICATED, (*IN_ORDER["done in several steps"], post(109, "two", seconds=3))),
+    "a step posted twice": (
+        DUPLICATED,
+        (*IN_ORDER["done in several steps"], post(109, "two", seconds=3, reply_to="101")),
+    ),
     # Losses
     "accepted and gone": (LOST, (asked(),)),
     "accepted as another job": (LOST, (asked(job="j0"), job(), effect(), post())),
@@ -188,15 +195,18 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
         UNEXPLAINED,
         (asked(stoppable=True, stopped_at=at(10)), job(), effect(), post(seconds=21)),
     ),
-    "out of order": (
+    "a thread that is none": (
+        UNEXPLAINED,
+        (asked(texts=THREAD), job(texts=THREAD, made=MADE), *THREAD_EFFECTS, *THREAD_POSTS[:2], post(103, "three")),
+    ),
+    "a thread in another order": (
         UNEXPLAINED,
         (
-            asked(texts=THREAD),
-            job(texts=THREAD, made=MADE),
-            *THREAD_EFFECTS,
-            *(post(number, text) for number, text in zip((103, 102, 101), THREAD, strict=True)),
+            *(asked(texts=THREAD), job(texts=THREAD, made=MADE), *THREAD_EFFECTS, THREAD_POSTS[0]),
+            *(post(102, "two", reply_to="103"), post(103, "three", reply_to="101")),
         ),
     ),
+    "a reply that should be none": (UNEXPLAINED, (asked(), job(), effect(), post(reply_to="99"))),
     # Ends
     "refused and there": (UNEXPLAINED, (asked(told=Told.REFUSED, job=None), job(), effect(), post())),
     "refused without a cause": (UNEXPLAINED, (asked(told=Told.REFUSED, job=None, refusal="no_grant"),)),
