@@ -265,6 +265,21 @@ def test_nothing_else_is_called_a_double_or_a_loss():
             assert DUPLICATED not in kinds(*parts), name
 
 
+WORDS = {
+    "a hole": "there is a hole",
+    "the end is missing": "the provider has 2 of 3",
+    "cancelled, and posted": "and it was posted",
+    "expired, and posted": "and it was posted",
+    "posted before its time has come": "its time has not come, and it was posted",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), WORDS.items())
+def test_what_several_checks_find_is_said_by_the_plainest(name, words):
+    kind, parts = PLANTED[name]
+    assert any(words in what for found_kind, what in found(*parts) if found_kind is kind)
+
+
 def test_a_discrepancy_names_its_job():
     assert {one.job for one in check(books(asked(), job("queued")))} == {"j1"}
 
