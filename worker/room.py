@@ -20,12 +20,14 @@ from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.refusals import Refusals
 from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
 from worker.audit import Audit
 from worker.exchange import Exchange
 from worker.gates import Gates
 from worker.keys import DataKeys
+from worker.outage import Outage
 from worker.rescue_slots import RescueSlots
 
 
@@ -34,6 +36,7 @@ class Room:
     settings: Settings
     documents: database.Documents
     jobs: Jobs
+    refusals: Refusals
     grants: Grants
     effects: Effects
     audit: Audit
@@ -44,6 +47,7 @@ class Room:
     keys: DataKeys
     http: Http
     gates: Gates
+    outage: Outage
     slots: RescueSlots
     exchange: Exchange
     providers: Providers
@@ -71,12 +75,13 @@ class Room:
         grants, effects, slots = Grants(documents), Effects(documents), RescueSlots(settings.redis_url)
         audit = Audit(effects, clock, name)
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
-        http = Http()
+        http, gates = Http(), Gates(settings.redis_url, clock)
         providers = Providers.load(settings.providers_file)
         return cls(
             settings=settings,
             documents=documents,
             jobs=Jobs(documents),
+            refusals=Refusals(documents),
             grants=grants,
             effects=effects,
             audit=audit,
@@ -86,7 +91,8 @@ class Room:
             key_versions=KeyVersions(vault),
             keys=keys,
             http=http,
-            gates=Gates(settings.redis_url, clock),
+            gates=gates,
+            outage=Outage(gates, [vault.check, lambda: database.check(documents)]),
             slots=slots,
             exchange=Exchange(
                 grants=grants,
@@ -95,6 +101,7 @@ class Room:
                 keys=keys,
                 vault=vault,
                 http=http,
+                gates=gates,
                 providers=providers,
                 settings=settings,
                 clock=clock,

@@ -26,6 +26,7 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import EnvelopeError
 from actas.fault_points import FaultPoint, listen
+from actas.gates import exchange_gate
 from actas.jws import CLOCK_SKEW
 from actas.providers import Providers
 from actas.records import Grant
@@ -37,7 +38,6 @@ from actas.vault.keys import VaultKeys
 from actas.vault.room import VaultRoom, kek_name
 from tests.support import eventually, family, nothing_is_sent, settings_from
 from worker.errors import AtGate
-from worker.gates import client_gate
 from worker.keys import DataKeys
 from worker.renewal import renew_data_key
 
@@ -248,7 +248,7 @@ def test_a_drill_stops_asking_where_the_apps_client_is_refused(
         sandbox.misbehave("token", "status", status=401, body={"error": "invalid_client"}, account=user)
         assert not renew_data_key(grant.id, later)
         assert drilling.progress(begun).failed == {"client_refused": [grant.id]}
-        gate = client_gate("demo", "x")
+        gate = exchange_gate("demo", "x")
         with pytest.raises(AtGate):
             later.gates.check([gate])
         later.gates.close(gate, utc_now() + timedelta(milliseconds=1))
