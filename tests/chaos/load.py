@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from actas import Client, GrantStatus, JobRequest
+from actas.clock import utc_now
 from actas.errors import (
     ActasError,
     ConnectError,
@@ -27,6 +28,7 @@ from actas.errors import (
     Unavailable,
 )
 from actas.sandbox.remote import SandboxControl, SandboxError
+from actas.signing import sign
 from tests.chaos.kinds import KINDS
 from tests.ledger import Asked, Death, Owner, Told
 from tests.support import connected
@@ -60,6 +62,8 @@ class Desk:
     ends_at: datetime
     #: How often something is done, a second.
     pace: float
+    #: Hand over a signed job by the broker alone.
+    submit: Callable[[str], None] = lambda _: None
     asked: list[Asked] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
     #: What an app should never have been told.
@@ -97,6 +101,17 @@ class Desk:
         """A burst: all due in the same second."""
         at = self._in_seconds(3)
         self._ask([self._drawn(at) for _ in range(self.draw.randint(15, 40))])
+
+    def ask_by_broker(self) -> None:
+        """Nobody says whether it came to anything; so it may be sent again."""
+        request, asked = self._drawn(self._in_seconds(self.draw.uniform(0, 10)))
+        room, writer = self.client._room, self.client._writer
+        with self._outage("submit"), contextlib.suppress(NoGrant):
+            claims = writer._claims(request, {}, utc_now())
+            (token,) = sign(room.vault, room.key_versions, [claims])
+            self.asked.append(asked)
+            for _ in range(self.draw.choice((1, 1, 2))):
+                self.submit(token)
 
     def ask_everybody(self) -> None:
         """One job for each user who is connected."""
@@ -310,6 +325,7 @@ DEEDS: dict[Callable[[Desk], None], float] = {
     Desk.ask_with_little_time: 8,
     Desk.ask_far: 4,
     Desk.ask_many: 2.5,
+    Desk.ask_by_broker: 8,
     Desk.cancel: 8,
     Desk.reschedule: 7,
     Desk.care: 6,

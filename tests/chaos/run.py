@@ -6,18 +6,22 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 
 from actas import Client, Job, JobStatus
 from actas.actions import BUILT_IN, Action
+from actas.celery_config import SUBMIT_TASK, celery_config
 from actas.sandbox.remote import SandboxControl
 from actas.states import FINAL
 from actas.stores.database import Documents, connect
@@ -74,9 +78,12 @@ class Chaos:
             strikes = Strikes(stack, sandbox, Faults(stack.faults), say)
             clients = [closing.enter_context(Client(settings_from(stack.role_env(f"app-{app}")))) for app in APPS]
             documents = closing.enter_context(connect(SecretStr(stack.admin_url)).client)["actas"]
+            submit = closing.enter_context(submitting(stack))
             ends_at = datetime.now(UTC) + timedelta(seconds=self.seconds)
             desks = [
-                self._desk(client, sandbox, number, ends_at) for client in clients for number in range(DESKS_PER_APP)
+                self._desk(client, sandbox, number, ends_at, submit)
+                for client in clients
+                for number in range(DESKS_PER_APP)
             ]
             troubles = self._work(desks, strikes)
             say(f"{self.seconds:7.1f} s  nothing is broken any more")
@@ -86,10 +93,12 @@ class Chaos:
             rest(desks, documents, say)
             return found(desks, strikes, documents, troubles)
 
-    def _desk(self, client: Client, sandbox: SandboxControl, number: int, ends_at: datetime) -> Desk:
+    def _desk(
+        self, client: Client, sandbox: SandboxControl, number: int, ends_at: datetime, submit: Callable[[str], None]
+    ) -> Desk:
         users = [User(f"{client.app}-{number}-{n}") for n in range(USERS_PER_DESK)]
         pace = self.pace / (DESKS_PER_APP * len(APPS))
-        return Desk(client, sandbox, random.Random(self.draw.getrandbits(64)), users, ends_at, pace)
+        return Desk(client, sandbox, random.Random(self.draw.getrandbits(64)), users, ends_at, pace, submit)
 
     def _work(self, desks: Sequence[Desk], strikes: Strikes) -> list[str]:
         """Load and faults, at once; what a desk has died of."""
@@ -101,6 +110,19 @@ class Chaos:
             finally:
                 stop.set()
         return [f"an app got {error!r}" for one in working if (error := one.exception())]
+
+
+@contextmanager
+def submitting(stack: ChaosStack) -> Iterator[Callable[[str], None]]:
+    """The broker's side of an app that has nothing else; what it cannot send is not sent."""
+    with Celery("submitting", set_as_current=False) as celery:
+        celery.conf.update(celery_config(stack.servers.valkey.url))
+
+        def submit(token: str) -> None:
+            with suppress(OperationalError, redis.RedisError):
+                celery.send_task(SUBMIT_TASK, args=(token,), retry=False)
+
+        yield submit
 
 
 def rest(desks: Sequence[Desk], documents: Documents, say: Callable[[str], None]) -> None:
