@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import BulkWriteError
 
+from actas.events import OF_JOBS, note
 from actas.jws import Claims
 from actas.records import Job, JobError
 from actas.states import FINAL, WAITING, JobStatus, check_move
@@ -288,7 +289,7 @@ def _moved(
         step["code"] = code or (error and error.code)
     if to in FINAL:
         fields["finished_at"] = now
-    return {
-        "$set": {"status": str(to), **fields},
-        "$push": {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}},
-    }
+    pushed: dict[str, Any] = {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}}
+    if to in OF_JOBS:  # in the same write, so that no crash can part the move from its event
+        pushed["untold"] = note(OF_JOBS[to], now, code=error.code if error else code, result=fields.get("result"))
+    return {"$set": {"status": str(to), **fields}, "$push": pushed}
