@@ -53,4 +53,6 @@ app.conf.beat_schedule = {
     "rewrap": every(60, "actas.rewrap"),
     "renew-keys": every(60, "actas.renew_keys"),
     "rotate": every(30, "actas.rotate"),
+    "deliver": every(1, "actas.deliver"),
+    "preflight": every(60, "actas.preflight"),
 }

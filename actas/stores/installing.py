@@ -41,6 +41,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("status", "deadline"), {"partialFilterExpression": {"status": "parked"}}),
         # For the purge. With the deadline in it, a job that is done and not yet to be removed costs a key, and no read.
         (("status", "finished_at", "deadline"), {"partialFilterExpression": {"finished_at": {"$exists": True}}}),
+        (("untold.at",), {"partialFilterExpression": {"untold": {"$exists": True}}}),
     ),
     "grants": (
         (("app", "provider", "account"), {"unique": True}),
@@ -54,6 +55,8 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
             ("app", "provider", "imported.source", "_id"),
             {"partialFilterExpression": {"imported.source": {"$exists": True}}},
         ),
+        (("untold.at",), {"partialFilterExpression": {"untold": {"$exists": True}}}),
+        (("preflight_at",), {"partialFilterExpression": {"status": "reauthorization_required"}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (
@@ -63,7 +66,12 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
     "connects": ((("expires_at",), {"expireAfterSeconds": 0}),),
-    "outbox": (),
+    "outbox": (
+        (("app", "next_at"), {"partialFilterExpression": {"state": "pending"}}),
+        (("state", "at"), {}),
+        # What is over goes by itself; what is pending has no such time.
+        (("purge_at",), {"expireAfterSeconds": 0}),
+    ),
     # MongoDB removes them by itself: nobody counts on them.
     "refusals": ((("expires_at",), {"expireAfterSeconds": 0}),),
 }
@@ -102,6 +110,14 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
                 "properties": {"code": _TEXT, "message": _TEXT, "at": _TIME},
             },
             "history": {"bsonType": "array"},
+            "untold": {
+                "bsonType": "array",
+                "items": {
+                    "bsonType": "object",
+                    "required": ["event", "at"],
+                    "properties": {"event": _TEXT, "at": _TIME},
+                },
+            },
         },
     },
 }

@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import BulkWriteError
 
+from actas.events import OF_JOBS, note
 from actas.jws import Claims
 from actas.records import Job, JobError
 from actas.states import FINAL, OPERATOR_MOVES, WAITING, JobStatus, check_move
@@ -208,6 +209,7 @@ class Jobs:
             "status": str(status),
             "finished_at": {"$lt": finished_before},
             "deadline": {"$lt": ended_before},
+            "untold": {"$exists": False},  # an event of it may still have to be sent
         }
         ids = [doc["_id"] for doc in self._jobs.find(old, {"_id": 1}).sort("finished_at", ASCENDING).limit(limit)]
         # Asked again with the condition: an operator may have had one retried meanwhile.
@@ -340,7 +342,7 @@ def _moved(
         step["code"] = code or (error and error.code)
     if to in FINAL:
         fields["finished_at"] = now
-    return {
-        "$set": {"status": str(to), **fields},
-        "$push": {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}},
-    }
+    pushed: dict[str, Any] = {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}}
+    if to in OF_JOBS:  # in the same write, so that no crash can part the move from its event
+        pushed["untold"] = note(OF_JOBS[to], now, code=error.code if error else code, result=fields.get("result"))
+    return {"$set": {"status": str(to), **fields}, "$push": pushed}

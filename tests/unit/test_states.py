@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actas.events import OF_JOBS
 from actas.jws import Claims
-from actas.records import Job
+from actas.records import Job, JobError
 from actas.states import FINAL, MOVES, OPERATOR_MOVES, WAITING, IllegalMove, JobStatus, check_move
 from actas.stores.jobs import Jobs
 
@@ -293,3 +294,19 @@ def test_a_job_is_signed_anew_only_as_it_was_seen_and_while_nobody_holds_or_stop
     ((query, update),) = collection.updates
     assert query == {"_id": "j", "rev": 3, "status": of, "orphaned": {"$ne": True}, "stop": {"$ne": True}}
     assert {"jws", "rev", "run_at", "deadline", "next_at"} <= update["$set"].keys(), "in one write"
+
+
+@pytest.mark.parametrize("to", sorted(MOVES[S.RUNNING]))
+def test_the_move_itself_notes_the_event_that_tells_of_it(to):
+    """In one write: a crash cannot part them."""
+    collection = Collection()
+    Jobs(collection).settle(JOB, "me", to, NOW, error=JobError("why", "m", NOW), result="r")
+    ((_, update),) = collection.updates
+    told = {"event": f"job.{to}", "at": NOW, "code": "why", "result": "r"}
+    assert update["$push"].get("untold") == (told if to in OF_JOBS else None)
+
+
+def test_jobs_that_end_many_at_a_time_tell_of_it_too():
+    collection = Collection()
+    Jobs(collection).expire_parked(NOW)
+    assert [update["$push"]["untold"]["event"] for _, update in collection.updates] == ["job.expired"] * 2
