@@ -106,6 +106,11 @@ def rotate_task() -> Counts:
     return tick(rotate)
 
 
+@app.task(name="actas.purge_jobs", send_events=False)
+def purge_jobs_task() -> Counts:
+    return tick(purge_jobs)
+
+
 @app.task(name="actas.deliver", send_events=False)
 def deliver_task() -> Counts:
     return tick(deliver)
@@ -123,11 +128,6 @@ def send_events_task(of_app: str) -> Counts:
     except Unavailable as error:
         log.warning("send_events.skipped %s", error.code)
         return {}
-
-
-@app.task(name="actas.purge_jobs", send_events=False)
-def purge_jobs_task() -> Counts:
-    return tick(purge_jobs)
 
 
 @app.task(name="actas.purge_blacklist")

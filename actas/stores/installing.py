@@ -39,9 +39,9 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         # Held jobs are parked, too, and no tick looks at them but for those whose deadline has come.
         (("status", "held", "grant"), {}),
         (("status", "deadline"), {"partialFilterExpression": {"status": "parked"}}),
-        (("untold.at",), {"partialFilterExpression": {"untold": {"$exists": True}}}),
         # For the purge. With the deadline in it, a job that is done and not yet to be removed costs a key, and no read.
         (("status", "finished_at", "deadline"), {"partialFilterExpression": {"finished_at": {"$exists": True}}}),
+        (("untold.at",), {"partialFilterExpression": {"untold": {"$exists": True}}}),
     ),
     "grants": (
         (("app", "provider", "account"), {"unique": True}),

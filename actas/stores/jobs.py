@@ -209,6 +209,7 @@ class Jobs:
             "status": str(status),
             "finished_at": {"$lt": finished_before},
             "deadline": {"$lt": ended_before},
+            "untold": {"$exists": False},  # an event of it may still have to be sent
         }
         ids = [doc["_id"] for doc in self._jobs.find(old, {"_id": 1}).sort("finished_at", ASCENDING).limit(limit)]
         # Asked again with the condition: an operator may have had one retried meanwhile.

@@ -89,6 +89,17 @@ def test_what_has_not_ended_is_never_purged_and_what_failed_only_if_somebody_sai
         assert purge_jobs(room)["failed"] == 1
 
 
+def test_a_job_with_an_event_that_nobody_was_told_of_stays_until_it_is_told(documents, room):
+    old = LONG_AGO - DAYS * 2
+    note = {"id": "e", "type": "job.succeeded", "at": old}
+    documents["jobs"].insert_one(
+        document(JobStatus.SUCCEEDED, old, old, untold=[note]), bypass_document_validation=True
+    )
+    assert purge_jobs(room)["succeeded"] == 0
+    documents["jobs"].update_one({"user": "purged"}, {"$unset": {"untold": ""}})
+    assert purge_jobs(room)["succeeded"] == 1
+
+
 def test_how_long_is_a_setting_for_each_and_failed_ones_stay_by_default(stack):
     env = stack.role_env("scheduler")
     days = {status: keep.days for status, keep in Room.kept(settings_from(env)).items()}
