@@ -1,25 +1,33 @@
-"""Everything a scheduler process works with. It never sees a token or a key: Vault lets it rewrap, and nothing else."""
+"""Everything a scheduler process works with. Vault lets it rewrap and read webhooks: it sees no token, no data key."""
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from actas.clock import Clock, utc_now
+from actas.http import Http
 from actas.records import Job
 from actas.settings import Settings
+from actas.states import JobStatus
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.outbox import Outbox
+from actas.stores.preflight import Preflight
 from actas.stores.renewals import Renewals
+from actas.stores.untold import Untold
 from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import Wrapped, WrappedKeys
 from actas.vault.keys import VaultKeys
+from scheduler.shares import THREADS, Shares
+from scheduler.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class Queue:
 
     #: Send these jobs' ids to the workers, over one connection.
     send_jobs: Callable[[Sequence[Job]], None]
-    #: Ask workers to do a chore (a task's name) for each of these grants, or jobs.
+    #: Ask somebody to do something (a task's name) for each of these grants, jobs or apps.
     ask: Callable[[str, Sequence[str]], None]
     #: How many messages wait in a queue of this name.
     waiting: Callable[[str], int]
@@ -56,10 +64,30 @@ class Room:
     verifications: Verifications
     care: Care
     vault: VaultKeys
+    untold: Untold
+    outbox: Outbox
+    preflight: Preflight
+    webhooks: Webhooks
+    http: Http
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    #: How long jobs are kept after they ended in a state; those of other states for ever.
+    keep: Mapping[JobStatus, timedelta]
     monotonic: Callable[[], float] = time.monotonic
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
+    shares: Shares = field(default_factory=Shares)
+    jitter: Callable[[], float] = random.random
+
+    @staticmethod
+    def kept(settings: Settings) -> Mapping[JobStatus, timedelta]:
+        """How long jobs are kept after they ended in a state, as far as anything is said of it."""
+        days = {
+            JobStatus.SUCCEEDED: settings.keep_succeeded_days,
+            JobStatus.CANCELLED: settings.keep_cancelled_days,
+            JobStatus.EXPIRED: settings.keep_expired_days,
+            JobStatus.FAILED: settings.keep_failed_days,
+        }
+        return {status: timedelta(days=count) for status, count in days.items() if count is not None}
 
     @classmethod
     def open(cls, settings: Settings, queue: Queue, *, clock: Clock = utc_now) -> Room:
@@ -71,6 +99,7 @@ class Room:
         """
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
+        vault = VaultKeys(settings)
         return cls(
             documents=documents,
             jobs=Jobs(documents),
@@ -83,11 +112,18 @@ class Room:
             drills=Drills(documents),
             verifications=Verifications(documents),
             care=Care(documents),
-            vault=VaultKeys(settings),
+            vault=vault,
+            untold=Untold(documents),
+            outbox=Outbox(documents),
+            preflight=Preflight(documents),
+            webhooks=Webhooks(vault, plain_allowed=settings.env == "development"),
+            http=Http(connections=THREADS),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+            keep=cls.kept(settings),
         )
 
     def close(self) -> None:
         """Close the connections; a scheduler process need not, its end does."""
         self.documents.client.close()
         self.vault.close()
+        self.http.close()

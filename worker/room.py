@@ -20,6 +20,8 @@ from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.outbox import Outbox
+from actas.stores.refusals import Refusals
 from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
 from worker.audit import Audit
@@ -35,10 +37,12 @@ class Room:
     settings: Settings
     documents: database.Documents
     jobs: Jobs
+    refusals: Refusals
     grants: Grants
     effects: Effects
     audit: Audit
     drills: Drills
+    outbox: Outbox
     verifications: Verifications
     vault: VaultRoom
     key_versions: KeyVersions
@@ -79,10 +83,12 @@ class Room:
             settings=settings,
             documents=documents,
             jobs=Jobs(documents),
+            refusals=Refusals(documents),
             grants=grants,
             effects=effects,
             audit=audit,
             drills=Drills(documents),
+            outbox=Outbox(documents),
             verifications=Verifications(documents),
             vault=vault,
             key_versions=KeyVersions(vault),

@@ -91,6 +91,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             installer.set_client_credentials(
                 app=app, provider="x", client_id="id", client_secret=SecretStr("secret"), **vault
             )
+            url = SecretStr("https://app.example/")
+            installer.set_webhook(app, url, new_secret=False, development=False, **vault)
         yield house
     finally:
         stop_all(list(servers))
@@ -155,6 +157,8 @@ def of_each_app(app: str) -> dict[str, Callable[[hvac.Client, str], Any]]:
         f"delete the KEK of {app}": lambda vault, _: vault.delete(kek),
         f"read credentials of {app}": read(f"kv/data/actas/{app}/x"),
         f"read the metadata of credentials of {app}": read(f"kv/metadata/actas/{app}/x"),
+        f"read the webhook's secret of {app}": read(f"kv/data/actas/{app}/webhook"),
+        f"move the webhook of {app}": write(f"kv/data/actas/{app}/webhook", data={"url": "https://mallory.example/"}),
         f"list credentials of {app}": lambda vault, _: vault.list(f"kv/metadata/actas/{app}"),
         f"write credentials of {app}": write(f"kv/data/actas/{app}/y", data={"client_id": "mallory"}),
         f"delete credentials of {app}": lambda vault, _: vault.delete(f"kv/data/actas/{app}/y"),
@@ -196,7 +200,8 @@ EVERYBODY = {"renew its own token", "look up its own token"}
 
 
 def app_may(app: str) -> set[str]:
-    return {f"wrap for {app}", f"sign as {app}", f"read the signing key of {app}", f"read credentials of {app}"}
+    of_its_own = {f"read credentials of {app}", f"read the webhook's secret of {app}"}
+    return {f"wrap for {app}", f"sign as {app}", f"read the signing key of {app}"} | of_its_own
 
 
 def may_for_all_apps(*verbs: str) -> set[str]:
@@ -207,7 +212,7 @@ VAULT_ALLOWED = {
     "app-a": app_may("a"),
     "app-a-b": app_may("a-b"),
     "worker": may_for_all_apps("wrap for", "unwrap for", "read the signing key of", "read credentials of"),
-    "scheduler": may_for_all_apps("rewrap for", "read the KEK of"),
+    "scheduler": may_for_all_apps("rewrap for", "read the KEK of", "read the webhook's secret of"),
     "operator": may_for_all_apps(
         "read the KEK of",
         "read the signing key of",
@@ -323,12 +328,15 @@ def test_no_vault_verb_was_denied_only_because_it_does_not_exist(house: House) -
         installer.install(**where, redis_url=house.servers.valkey.url)
 
 
-CREDENTIALS_FIRST = {"": write("kv/data/actas/gone/x", data={"client_id": "id"})}
+CREDENTIALS_FIRST = {
+    "": write("kv/data/actas/gone/x", data={"client_id": "id"}),
+    "and a webhook": write("kv/data/actas/gone/webhook", data={"url": "https://app.example/"}),
+}
 
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
 
-COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox")
+COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SERIAL = itertools.count()
@@ -361,14 +369,29 @@ MONGO_ALLOWED = {
         "blacklist": "find insert update",
     },
     "worker": {
-        "jobs": "find update",
+        "jobs": "find insert update",
         "grants": "find update",
         "drills": "find",
         "effects": "find insert update",
         "blacklist": "find",
+        "outbox": "insert",
+        "refusals": "insert",
     },
-    "scheduler": {"jobs": "find update", "grants": "find update", "drills": "find", "blacklist": "find remove"},
-    "operator": {"jobs": "find update", "grants": "find", "drills": "find insert update", "effects": "find"},
+    "scheduler": {
+        "jobs": "find remove update",
+        "grants": "find update",
+        "drills": "find",
+        "blacklist": "find remove",
+        "outbox": "find insert update",
+    },
+    "operator": {
+        "jobs": "find update",
+        "grants": "find",
+        "drills": "find insert update",
+        "effects": "find",
+        "outbox": "find update",
+        "refusals": "find",
+    },
 }
 
 #: What changes the house and not its contents: for the installer alone.
@@ -478,6 +501,8 @@ def test_the_operator_may_check_indexes(mongo_of: dict[str, MongoClient[dict[str
 # --- Redis ---------------------------------------------------------------------------------------------------------------
 
 ACT, GRANTS, SCHEDULER, GATE = "actas:actas.act", "actas:actas.grants", "actas:actas.scheduler", "actas:gate:x"
+SUBMIT = "actas:actas.submit"
+EVENTS = "actas:actas.events"
 REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "count the workers' queue": ("LLEN", ACT),
     "count a queue of low priority": ("LLEN", f"{ACT}\x06\x163"),
@@ -492,6 +517,14 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "peek into the workers' queue": ("LRANGE", ACT, 0, -1),
     "add to the scheduler's queue": ("LPUSH", SCHEDULER, "m"),
     "take from the scheduler's queue": ("BRPOP", SCHEDULER, 0.01),
+    "hand over a signed job": ("LPUSH", SUBMIT, "m"),
+    "put back a signed job": ("RPUSH", SUBMIT, "m"),
+    "take a signed job": ("BRPOP", SUBMIT, 0.01),
+    "peek at signed jobs": ("LRANGE", SUBMIT, 0, -1),
+    "clear the queue of signed jobs": ("DEL", SUBMIT),
+    "count signed jobs": ("LLEN", SUBMIT),
+    "ask for events to be sent": ("LPUSH", EVENTS, "m"),
+    "take from the queue of events": ("BRPOP", EVENTS, 0.01),
     "bind a queue to the workers' exchange": ("SADD", "actas:_kombu.binding.actas.act", "m"),
     "unbind the workers' queue": ("SREM", "actas:_kombu.binding.actas.act", "m"),
     "see who waits unacknowledged": ("ZRANGE", "actas:unacked_index", 0, -1),
@@ -532,16 +565,20 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "see how the server is": ("INFO",),
 }
 
-_COUNT = {"count the workers' queue", "count a queue of low priority"}
+_COUNT = {"count the workers' queue", "count a queue of low priority", "count signed jobs"}
 _ADD = {
     "add to the workers' queue",
     "add to the workers' queue, with priority",
     "add to the workers' second queue",
     "put back into the workers' queue",
+    "hand over a signed job",
+    "put back a signed job",
 }
 _BROKER = {
     "add to the scheduler's queue",
     "take from the scheduler's queue",
+    "ask for events to be sent",
+    "take from the queue of events",
     "bind a queue to the workers' exchange",
     "unbind the workers' queue",
     "see who waits unacknowledged",
@@ -560,6 +597,8 @@ REDIS_ALLOWED = {
         "take from the workers' queue",
         "take from the workers' second queue",
         "clear the workers' queue",
+        "take a signed job",
+        "clear the queue of signed jobs",
         "overwrite the workers' queue",
         "close a gate",
         "open a gate",
@@ -574,6 +613,7 @@ REDIS_ALLOWED = {
     "scheduler": _COUNT | _ADD | _BROKER | _LOOK,
     "operator": _COUNT | _LOOK | {"count what is unacknowledged", "find gates", "see how the server is"},
     "flower": _COUNT | {"see who waits unacknowledged", "send workers a command"},
+    "producer": {"hand over a signed job"},
 }
 
 
@@ -598,8 +638,8 @@ def test_redis_knows_nobody_without_a_name(house: House) -> None:
         anybody.ping()
 
 
-def test_apps_and_flower_hold_no_credentials_beyond_their_own(house: House) -> None:
-    assert set(house.env("flower")) == {"ACTAS_BROKER_URL"}
+def test_apps_flower_and_producers_hold_no_credentials_beyond_their_own(house: House) -> None:
+    assert set(house.env("flower")) == set(house.env("producer")) == {"ACTAS_BROKER_URL"}
     assert set(house.env("app-a")) == {
         "ACTAS_APP",
         "ACTAS_VAULT_ADDR",

@@ -21,6 +21,7 @@ from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.envelope import new_data_key
 from actas.errors import VaultUnavailable
+from actas.http import Http
 from actas.ids import new_id
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
@@ -28,7 +29,10 @@ from actas.stores.database import connect as open_database
 from actas.stores.drills import Drill, Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.outbox import Outbox
+from actas.stores.preflight import Preflight
 from actas.stores.renewals import Renewals
+from actas.stores.untold import Untold
 from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import WrappedKeys
 from actas.vault.keys import VaultKeys
@@ -43,6 +47,7 @@ from scheduler.resume import resume
 from scheduler.revoke import AGAIN, BATCH, revoke
 from scheduler.rewrap import SECONDS, rewrap
 from scheduler.room import Queue, Room
+from scheduler.webhooks import Webhooks
 from tests.support import profiled, settings_from
 
 
@@ -87,7 +92,13 @@ class Ticks:
             verifications=Verifications(database),
             care=Care(database),
             vault=vault,
+            untold=Untold(database),
+            outbox=Outbox(database),
+            preflight=Preflight(database),
+            webhooks=Webhooks(vault, plain_allowed=True),
+            http=Http(),
             data_key_max_age=timedelta(days=90),
+            keep={},
         )
 
     def _ask(self, task, grants) -> None:
