@@ -158,6 +158,12 @@ class Settings(BrokerSettings):
     #: A grant's data key is made anew when it is older than this.
     data_key_max_age_days: float = Field(default=90, gt=0, le=36_500, allow_inf_nan=False)
 
+    #: How long finished jobs are kept, at least until their deadline; failed ones for ever, if nothing is said.
+    keep_succeeded_days: float = Field(default=30, ge=0, le=36_500, allow_inf_nan=False)
+    keep_cancelled_days: float = Field(default=30, ge=0, le=36_500, allow_inf_nan=False)
+    keep_expired_days: float = Field(default=30, ge=0, le=36_500, allow_inf_nan=False)
+    keep_failed_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] | None = None
+
     @model_validator(mode="after")
     def _vault_login(self) -> Self:
         if self.vault_token is not None:

@@ -48,6 +48,7 @@ app.conf.beat_schedule = {
     "verify": every(2, "actas.verify"),
     "resume": every(30, "actas.resume"),
     "purge-blacklist": every(60, "actas.purge_blacklist"),
+    "purge-jobs": every(60, "actas.purge_jobs"),
     "drill": every(2, "actas.drill"),
     "rewrap": every(60, "actas.rewrap"),
     "renew-keys": every(60, "actas.renew_keys"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from actas.clock import Clock, utc_now
 from actas.http import Http
 from actas.records import Job
 from actas.settings import Settings
+from actas.states import JobStatus
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
@@ -70,10 +71,23 @@ class Room:
     http: Http
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    #: How long jobs are kept after they ended in a state; those of other states for ever.
+    keep: Mapping[JobStatus, timedelta]
     monotonic: Callable[[], float] = time.monotonic
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
     shares: Shares = field(default_factory=Shares)
     jitter: Callable[[], float] = random.random
+
+    @staticmethod
+    def kept(settings: Settings) -> Mapping[JobStatus, timedelta]:
+        """How long jobs are kept after they ended in a state, as far as anything is said of it."""
+        days = {
+            JobStatus.SUCCEEDED: settings.keep_succeeded_days,
+            JobStatus.CANCELLED: settings.keep_cancelled_days,
+            JobStatus.EXPIRED: settings.keep_expired_days,
+            JobStatus.FAILED: settings.keep_failed_days,
+        }
+        return {status: timedelta(days=count) for status, count in days.items() if count is not None}
 
     @classmethod
     def open(cls, settings: Settings, queue: Queue, *, clock: Clock = utc_now) -> Room:
@@ -105,6 +119,7 @@ class Room:
             webhooks=Webhooks(vault, plain_allowed=settings.env == "development"),
             http=Http(connections=THREADS),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+            keep=cls.kept(settings),
         )
 
     def close(self) -> None:

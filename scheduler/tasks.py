@@ -19,7 +19,7 @@ from scheduler.deliver import deliver, send_events
 from scheduler.dispatch import dispatch
 from scheduler.drill import drill
 from scheduler.preflight import preflight
-from scheduler.purge import purge_blacklist
+from scheduler.purge import purge_blacklist, purge_jobs
 from scheduler.reconcile import reconcile
 from scheduler.renew_keys import renew_keys
 from scheduler.rescue import rescue
@@ -104,6 +104,11 @@ def verify_task() -> Counts:
 @app.task(name="actas.rotate", send_events=False)
 def rotate_task() -> Counts:
     return tick(rotate)
+
+
+@app.task(name="actas.purge_jobs", send_events=False)
+def purge_jobs_task() -> Counts:
+    return tick(purge_jobs)
 
 
 @app.task(name="actas.deliver", send_events=False)

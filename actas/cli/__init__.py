@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from actas.cli import admin, demo, doctor, events, grants, keys, looking, moving_in, up
+from actas.cli import admin, demo, doctor, events, grants, keys, looking, moving_in, settling, up
 from actas.errors import ActasError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app.command()(demo.demo)
 app.command()(admin.init)
 app.command()(doctor.doctor)
 app.command("import-tokens")(moving_in.import_tokens)
+looking.jobs.command("resolve")(settling.resolve_job)
+looking.jobs.command("retry")(settling.retry_job)
 app.add_typer(looking.jobs, name="jobs")
 app.add_typer(events.events, name="events")
 app.add_typer(grants.grants, name="grants")

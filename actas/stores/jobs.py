@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError
 from actas.events import OF_JOBS, note
 from actas.jws import Claims
 from actas.records import Job, JobError
-from actas.states import FINAL, WAITING, JobStatus, check_move
+from actas.states import FINAL, OPERATOR_MOVES, WAITING, JobStatus, check_move
 from actas.stores.database import Documents, translated
 
 #: How much of a job's story is kept in it.
@@ -68,6 +68,13 @@ class Jobs:
         return [Job.from_doc(doc) for doc in self._jobs.find(query).sort("_id", DESCENDING).limit(limit)]
 
     @translated
+    def count(self, status: JobStatus, *, app: str | None = None, user: str | None = None, limit: int) -> int:
+        """How many jobs are in a state, counted up to a limit."""
+        asked = {"status": str(status), "app": app, "user": user}
+        query = {name: value for name, value in asked.items() if value is not None}
+        return self._jobs.count_documents(query, limit=limit)
+
+    @translated
     def cancel_waiting(
         self, query: dict[str, Any], *, code: str, message: str, now: datetime, free_keys: bool = False
     ) -> int:
@@ -121,6 +128,37 @@ class Jobs:
         doc = self._jobs.find_one_and_update(query, update, return_document=ReturnDocument.AFTER)
         return Job.from_doc(doc) if doc else None
 
+    # --- an operator ---
+
+    @translated
+    def resolve(self, job_id: str, *, step: int, happened: bool, reference: str | None, now: datetime) -> bool:
+        """Say what became of an uncertain job's step, for a worker to settle; False if it is uncertain no more.
+
+        A look that goes on meanwhile finds its ``next_at`` changed, and its verdict does not count.
+        """
+        resolution = {"step": str(step), "happened": happened, "reference": reference, "at": now}
+        said = {"at": now, "to": str(JobStatus.UNCERTAIN), "code": "resolved: " + ("it happened" if happened else "no")}
+        update = {
+            "$set": {"resolution": resolution, "next_at": now},
+            "$push": {"history": {"$each": [said], "$slice": -HISTORY_LENGTH}},
+        }
+        query = {"_id": job_id, "status": str(JobStatus.UNCERTAIN)}
+        return self._jobs.update_one(query, update).matched_count == 1
+
+    @translated
+    def retry(self, job: Job, now: datetime) -> bool:
+        """Let a job that has failed or expired run again, under the signature it has; False if it has moved on."""
+        query = {
+            "_id": job.id,
+            "rev": job.rev,
+            "status": {"$in": [str(status) for status in OPERATOR_MOVES]},
+            "deadline": {"$gt": now},
+            "stop": {"$ne": True},
+        }
+        update = _moved(JobStatus.SCHEDULED, now, code="retried", next_at=now, attempts=0)
+        update["$unset"] = {"error": "", "finished_at": "", **LOOKING}
+        return self._jobs.update_one(query, update).matched_count == 1
+
     # --- the scheduler ---
 
     @translated
@@ -161,6 +199,21 @@ class Jobs:
         """The jobs that it is time to look for at their provider."""
         query = {"status": str(JobStatus.UNCERTAIN), "next_at": {"$lte": now}}
         return [doc["_id"] for doc in self._jobs.find(query, {"_id": 1}).sort("next_at", ASCENDING).limit(limit)]
+
+    @translated
+    def purge(self, status: JobStatus, *, finished_before: datetime, ended_before: datetime, limit: int) -> int:
+        """Remove up to ``limit`` jobs that ended so before a time, and whose deadline was before another; how many."""
+        if status not in FINAL:
+            raise ValueError(f"{status} is not final")  # a mistake in actas itself
+        old = {
+            "status": str(status),
+            "finished_at": {"$lt": finished_before},
+            "deadline": {"$lt": ended_before},
+            "untold": {"$exists": False},  # an event of it may still have to be sent
+        }
+        ids = [doc["_id"] for doc in self._jobs.find(old, {"_id": 1}).sort("finished_at", ASCENDING).limit(limit)]
+        # Asked again with the condition: an operator may have had one retried meanwhile.
+        return self._jobs.delete_many({"_id": {"$in": ids}, **old}).deleted_count if ids else 0
 
     @translated
     def parked_grants(self) -> list[str]:

@@ -377,7 +377,7 @@ MONGO_ALLOWED = {
         "refusals": "insert",
     },
     "scheduler": {
-        "jobs": "find update",
+        "jobs": "find remove update",
         "grants": "find update",
         "drills": "find",
         "blacklist": "find remove",

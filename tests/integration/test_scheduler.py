@@ -98,6 +98,7 @@ class Ticks:
             webhooks=Webhooks(vault, plain_allowed=True),
             http=Http(),
             data_key_max_age=timedelta(days=90),
+            keep={},
         )
 
     def _ask(self, task, grants) -> None:
