@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from actas.clock import Clock, utc_now
+from actas.errors import SettingsError
 from actas.records import Job
 from actas.settings import Settings
+from actas.slots import Slots
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
+from actas.stores.dispatching import Dispatching
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
@@ -46,6 +49,7 @@ class Rewrapping:
 class Room:
     documents: database.Documents
     jobs: Jobs
+    dispatching: Dispatching
     grants: Grants
     blacklist: Blacklist
     queue: Queue
@@ -58,7 +62,10 @@ class Room:
     vault: VaultKeys
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    #: By worker process: how many jobs it runs at once. Empty if nobody has said so.
+    living_workers: Callable[[], Mapping[str, int]]
     monotonic: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
 
     @classmethod
@@ -66,14 +73,17 @@ class Room:
         """Open the connection to MongoDB. Vault is not asked before something must be rewrapped: nothing else needs it.
 
         Raises:
-            SettingsError: MongoDB is of a kind we cannot keep promises on.
+            SettingsError: a setting is missing, or MongoDB is of a kind we cannot keep promises on.
             MongoUnavailable.
         """
+        if settings.redis_url is None:
+            raise SettingsError("ACTAS_REDIS_URL is needed by schedulers: workers say there how much they can do")
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
         return cls(
             documents=documents,
             jobs=Jobs(documents),
+            dispatching=Dispatching(documents),
             grants=Grants(documents),
             blacklist=Blacklist(documents),
             queue=queue,
@@ -85,6 +95,7 @@ class Room:
             care=Care(documents),
             vault=VaultKeys(settings),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+            living_workers=Slots(settings.redis_url).living,
         )
 
     def close(self) -> None:

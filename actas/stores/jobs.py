@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import DESCENDING, ReturnDocument
 from pymongo.errors import BulkWriteError
 
 from actas.jws import Claims
@@ -118,11 +118,6 @@ class Jobs:
     # --- the scheduler ---
 
     @translated
-    def due(self, now: datetime, limit: int) -> list[str]:
-        query = {"status": str(JobStatus.SCHEDULED), "next_at": {"$lte": now}}
-        return [doc["_id"] for doc in self._jobs.find(query, {"_id": 1}).sort("next_at", ASCENDING).limit(limit)]
-
-    @translated
     def enqueue(self, ids: Sequence[str], *, batch: str, now: datetime) -> list[Job]:
         """Move jobs from scheduled to queued under a batch id; return those this call got hold of.
 
@@ -149,6 +144,27 @@ class Jobs:
         query = {"status": str(JobStatus.QUEUED), "queued_at": {"$lt": before}}
         update = _moved(JobStatus.SCHEDULED, now, code="rescued", next_at=now)
         return self._jobs.update_many(query, update).modified_count
+
+    @translated
+    def expire_scheduled(self, now: datetime, *, before: datetime, limit: int) -> int:
+        """Expire jobs that nobody could send until a deadline before this time, with what held them up last.
+
+        Not an orphan: what became of its request must be looked up first.
+        """
+        query = {"status": str(JobStatus.SCHEDULED), "deadline": {"$lte": before}, "orphaned": {"$ne": True}}
+        found = self._jobs.find(query, {"_id": 1}, hint={"deadline": 1}).limit(limit)
+        ids = [doc["_id"] for doc in found]
+        held_up = {"$concat": ["the deadline has passed; it was held up by: ", "$error.code"]}  # null if by nothing
+        message = {"$ifNull": [held_up, "the deadline has passed; it could not be sent before"]}
+        step = {"at": now, "to": str(JobStatus.EXPIRED), "code": "expired"}
+        history = {"$concatArrays": [{"$ifNull": ["$history", []]}, [step]]}
+        update = {
+            "status": str(JobStatus.EXPIRED),
+            "error": {"code": "expired", "message": message, "at": now},
+            "finished_at": now,
+            "history": {"$slice": [history, -HISTORY_LENGTH]},
+        }
+        return self._jobs.update_many({**query, "_id": {"$in": ids}}, [{"$set": update}]).modified_count if ids else 0
 
     @translated
     def parked_grants(self) -> list[str]:
