@@ -24,13 +24,13 @@ from actas.errors import (
     VaultUnavailable,
 )
 from actas.fault_points import FaultPoint, reached
+from actas.gates import chore_gate, client_gate
 from actas.ids import new_id
 from actas.oauth import TokenEndpoint
 from actas.records import Grant, GrantStatus
 from worker.audit import error_code
 from worker.errors import NeedsUser, Stopped
 from worker.exchange import check_client, perhaps_done
-from worker.gates import chore_gate, client_gate
 from worker.rescue_slots import SlotsUnavailable
 from worker.room import Room
 

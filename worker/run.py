@@ -15,6 +15,7 @@ from actas import blacklist, jws
 from actas.actions import Action, Refused, Result
 from actas.blacklist import Fate
 from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.gates import client_gate, grant_gate
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
@@ -33,7 +34,6 @@ from worker.errors import (
     TooLate,
 )
 from worker.exchange import Access, check_usable
-from worker.gates import client_gate, grant_gate
 from worker.provider_api import ProviderApi
 from worker.room import Room
 

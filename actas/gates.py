@@ -1,0 +1,119 @@
+"""Gates: where jobs wait, shared by the fleet through Redis. Their names, and how to read them; workers move them.
+
+A wiped or absent Redis means open gates: what closed one will show itself again, and nothing worse happens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import redis
+from pydantic import SecretStr
+
+from actas.clock import Clock, from_numeric_date, to_numeric_date
+from actas.redis_client import redis_client
+
+log = logging.getLogger(__name__)
+
+PREFIX = "actas:gate:"
+
+#: Before everything: Vault or MongoDB is away.
+ALL = "all"
+
+NEVER_CLOSED = datetime.min.replace(tzinfo=UTC)
+
+#: No gate is closed for longer: more than that is none of ours, and would end jobs that have a deadline.
+LONGEST = timedelta(hours=26)
+
+
+def provider_gate(provider: str) -> str:
+    """A provider that is in trouble itself."""
+    return f"provider:{provider}"
+
+
+def client_gate(app: str, provider: str) -> str:
+    """An app's own standing at a provider: its credentials, its caps, its credits."""
+    return f"client:{app}:{provider}"
+
+
+def exchange_gate(app: str, provider: str) -> str:
+    """An app's limit at a provider's token endpoint; who has a live access token does not meet it."""
+    return f"exchange:{app}:{provider}"
+
+
+def chore_gate(app: str, provider: str) -> str:
+    """Where exchanges that no job waits for keep away from a provider that is busy."""
+    return f"chores:{app}:{provider}"
+
+
+def grant_gate(grant: str, action: str) -> str:
+    """One user's limit at one endpoint."""
+    return f"grant:{grant}:{action}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a gate stands, as it is written in Redis."""
+
+    #: Nobody passes before; once that is over and ``level`` is not 0, one may, as the probe.
+    until: datetime = NEVER_CLOSED
+    #: How often in a row it was closed. 0: it opens by itself, or is not closed at all.
+    level: int = 0
+    #: Failures in a row while it was open.
+    failures: int = 0
+    #: Somebody is on his way as the probe, and has until then.
+    probing: bool = False
+
+    def closed(self, now: datetime) -> bool:
+        return now < self.until <= now + LONGEST
+
+    def as_text(self) -> str:
+        until = 0 if self.until == NEVER_CLOSED else to_numeric_date(self.until)
+        return f"{until} {self.level} {self.failures} {int(self.probing)}"
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Standing:
+        """Whoever writes to Redis can delay jobs, but what is no standing must not end them: such a gate is open."""
+        if text is None:
+            return cls()
+        try:
+            until, level, failures, probing = text.split(" ")
+            return cls(from_numeric_date(float(until)), int(level), int(failures), probing == "1")
+        except (ValueError, OverflowError, OSError):
+            log.warning("gate.unreadable")
+            return cls()
+
+
+class GateReader:
+    def __init__(self, redis_url: SecretStr, clock: Clock) -> None:
+        """Make a connection lazily: nothing is sent before the first call.
+
+        Raises:
+            SettingsError: not an address, or one with an option that Redis does not have.
+        """
+        self._redis = redis_client(redis_url, seconds=2, connect_seconds=2)
+        self._clock = clock
+
+    def close_connections(self) -> None:
+        self._redis.close()
+
+    def closed(self, gates: Sequence[str]) -> dict[str, datetime]:
+        """Which of these gates are closed now, and until when; none of them while Redis is away."""
+        now = self._clock()
+        standings = ((gate, Standing.from_text(text)) for gate, text in self._look(gates).items())
+        return {gate: standing.until for gate, standing in standings if standing.closed(now)}
+
+    def _look(self, gates: Sequence[str]) -> dict[str, str | None]:
+        """What is written of each of these gates; nothing while Redis is away."""
+        if not gates:
+            return {}
+        try:
+            found = self._redis.mget([PREFIX + gate for gate in gates])
+        except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
+            log.warning("gate.look redis=%s", type(error).__name__)
+            return {}
+        return dict(zip(gates, cast("list[str | None]", found), strict=True))
