@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from actas.celery_config import ACT_QUEUE
+from actas.gates import ALL, client_gate, provider_gate
 from actas.ids import new_id
 from actas.stores.dispatching import Pair
 from scheduler.room import Room
@@ -28,7 +29,7 @@ CROWDED = 0.75
 #: Jobs moved at once.
 BATCH = 250
 
-#: A tick goes on refilling so long, so that a backlog is not bound to one batch a second; the next tick comes after one.
+#: A tick goes on refilling so long: a backlog is not bound to one batch a second. The next tick comes after a second.
 SECONDS = 0.8
 PAUSE_SECONDS = 0.1
 
@@ -41,17 +42,25 @@ def dispatch(room: Room) -> dict[str, int]:
     ends_at = room.monotonic() + SECONDS
     sent = 0
     if room.dispatching.is_anything_due(room.clock()):
-        due = set(room.dispatching.due_pairs(room.clock()))
+        pairs = room.dispatching.due_pairs(room.clock())
         crowd = Crowd(
-            apps=room.dispatching.are_several("app", {pair.app for pair in due}),
-            providers=room.dispatching.are_several("provider", {pair.provider for pair in due}),
+            apps=room.dispatching.are_several("app", {pair.app for pair in pairs}),
+            providers=room.dispatching.are_several("provider", {pair.provider for pair in pairs}),
         )
+        due = at_open_gates(room, pairs)
         while due:
             sent += refill(room, due, crowd)
-            if room.monotonic() + PAUSE_SECONDS > ends_at:
+            if not due or room.monotonic() + PAUSE_SECONDS > ends_at:
                 break
             room.pause(PAUSE_SECONDS)
     return {"sent": sent}
+
+
+def at_open_gates(room: Room, pairs: Sequence[Pair]) -> set[Pair]:
+    """Those whose jobs a worker would not put back at once. When a gate's time is over, they are sent: one will try."""
+    gates = {pair: {ALL, provider_gate(pair.provider), client_gate(pair.app, pair.provider)} for pair in pairs}
+    closed = room.gates.closed(sorted(set().union(*gates.values()))).keys()
+    return {pair for pair, on_its_way in gates.items() if not on_its_way & closed}
 
 
 @dataclass(frozen=True, slots=True)

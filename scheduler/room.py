@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from actas.clock import Clock, utc_now
 from actas.errors import SettingsError
+from actas.gates import GateReader
 from actas.records import Job
 from actas.settings import Settings
 from actas.slots import Slots
@@ -62,6 +63,7 @@ class Room:
     vault: VaultKeys
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    gates: GateReader
     #: By worker process: how many jobs it runs at once. Empty if nobody has said so.
     living_workers: Callable[[], Mapping[str, int]]
     monotonic: Callable[[], float] = time.monotonic
@@ -77,7 +79,7 @@ class Room:
             MongoUnavailable.
         """
         if settings.redis_url is None:
-            raise SettingsError("ACTAS_REDIS_URL is needed by schedulers: workers say there how much they can do")
+            raise SettingsError("ACTAS_REDIS_URL is needed by schedulers: gates are kept there")
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
         return cls(
@@ -95,6 +97,7 @@ class Room:
             care=Care(documents),
             vault=VaultKeys(settings),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+            gates=GateReader(settings.redis_url, clock),
             living_workers=Slots(settings.redis_url).living,
         )
 
@@ -102,3 +105,4 @@ class Room:
         """Close the connections; a scheduler process need not, its end does."""
         self.documents.client.close()
         self.vault.close()
+        self.gates.close_connections()

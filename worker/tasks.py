@@ -9,14 +9,16 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore, InvalidTaskError, Retry
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_ready, worker_shutting_down
 from celery.worker.strategy import default as default_strategy
 
-from actas.celery_config import ACT_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, REVOKE_TASK, VERIFY_TASK
+from actas.celery_config import ACT_QUEUE, ACT_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, REVOKE_TASK, VERIFY_TASK
 from actas.errors import ActasError
 from actas.settings import Settings
+from actas.slots import Slots
 from actas.states import JobStatus
 from worker import chores, renewal
+from worker.announcing import Announcer
 from worker.app import app
 from worker.room import Room
 from worker.run import Outcome, run
@@ -48,6 +50,16 @@ def open_room(sender: Any, **_: Any) -> None:
         raise SystemExit(f"actas: {error}") from None
     except Exception as error:  # noqa: BLE001 - Celery would log it, text and all, and go on without a room
         raise SystemExit(f"actas: unexpected {type(error).__name__} while starting") from None
+
+
+@worker_ready.connect
+def announce(sender: Any, **_: Any) -> None:
+    """Say how many jobs run here at once, until this process is told to stop."""
+    redis_url = room().settings.redis_url
+    if ACT_QUEUE in app.amqp.queues.consume_from and redis_url is not None:
+        announcer = Announcer(Slots(redis_url), room().name, sender.controller.concurrency)
+        worker_shutting_down.connect(lambda **_: announcer.end(), weak=False)
+        announcer.start()
 
 
 def strict(*args: Any, **kwargs: Any) -> Callable[..., Any]:

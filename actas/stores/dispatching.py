@@ -46,7 +46,7 @@ class Dispatching:
             pair = self._first_due(now, next_provider) or self._first_due(now, {"app": {"$gt": pair.app}})
         return pairs
 
-    def _first_due(self, now: datetime, where: Mapping[str, Any]) -> Pair | None:
+    def _first_due(self, now: datetime, where: dict[str, Any]) -> Pair | None:
         order = [("app", ASCENDING), ("provider", ASCENDING)]
         doc = self._jobs.find_one(_due(now) | where, {"_id": 0, "app": 1, "provider": 1}, sort=order, hint=BY_PAIR)
         return Pair(doc["app"], doc["provider"]) if doc else None

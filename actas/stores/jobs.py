@@ -164,7 +164,7 @@ class Jobs:
             "finished_at": now,
             "history": {"$slice": [history, -HISTORY_LENGTH]},
         }
-        return self._jobs.update_many({**query, "_id": {"$in": ids}}, [{"$set": update}]).modified_count if ids else 0
+        return self._jobs.update_many({**query, "_id": {"$in": ids}}, [{"$set": update}]).modified_count
 
     @translated
     def parked_grants(self) -> list[str]:

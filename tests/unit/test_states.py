@@ -98,13 +98,13 @@ class Collection:
     def find_one_and_update(self, query, update, **_):
         self.updates.append((query, update))
 
-    def find_one(self, *_):
+    def find_one(self, *_, **__):
         return None
 
     def count_documents(self, _):
         return 0
 
-    def find(self, *_):
+    def find(self, *_, **__):
         return self
 
     def aggregate(self, *_, **__):
@@ -176,7 +176,10 @@ CALLS = {
         lambda jobs: [jobs.sign_anew(replace(JOB, status=of), CLAIMS, jws="h.c.s", now=NOW) for of in sorted(WAITING)],
         {(S.QUEUED, S.SCHEDULED), (S.PARKED, S.SCHEDULED)},
     ),
-    "due": (lambda jobs: jobs.due(NOW, 10), set()),
+    "expire_scheduled": (
+        lambda jobs: jobs.expire_scheduled(NOW, before=NOW, limit=10),
+        {(S.SCHEDULED, S.EXPIRED)},
+    ),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
     "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
     "rescue_queued": (lambda jobs: jobs.rescue_queued(NOW, before=NOW), {(S.QUEUED, S.SCHEDULED)}),
