@@ -8,7 +8,7 @@ from actas.celery_config import ACT_QUEUE
 from scheduler.room import Room
 
 #: A message that workers should have taken up this long ago is gone.
-LOST_AFTER = timedelta(seconds=10)
+LOST_AFTER = timedelta(seconds=15)
 
 #: This much may our clock be ahead of a worker's: who expires a job does so when no worker would begin it any more.
 CLOCK_SKEW = timedelta(seconds=5)
