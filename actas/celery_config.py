@@ -15,7 +15,9 @@ ACT_TASK, ACT_QUEUE = "actas.act_as_user", "actas.act"
 GRANTS_QUEUE = "actas.grants"
 REVOKE_TASK, EXCHANGE_TASK = "actas.revoke_grant", "actas.exchange_grant"
 RENEW_KEY_TASK, VERIFY_TASK = "actas.renew_data_key", "actas.verify_grant"
-GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK)
+#: This one takes a job's id: whoever looks at the provider must decrypt, too.
+RECONCILE_TASK = "actas.reconcile_job"
+GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK, RECONCILE_TASK)
 SCHEDULER_QUEUE = "actas.scheduler"
 
 QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE)

@@ -161,17 +161,16 @@ class Client:
             UnknownProvider, InvalidRequest.
         """
         grants = self._find_grants(user, provider, account)
+        if not grants:
+            raise NoGrant
         # This write is all that counts: a job signed before is not done from here on, also if the user connects again,
         # and whatever becomes of this process.
         count = self._room.grants.begin_revoking([grant.id for grant in grants], user=user, now=self._clock())
         # Jobs too, also of grants that are revoked already: an earlier call may have died at this point.
         # Not those of a connection that the user has made meanwhile.
         theirs = [{"grant": grant.id, "connection": {"$lte": grant.connection}} for grant in grants]
-        cancelled, stopping = (
-            self._stopper.stop({"user": user, "$or": theirs}, code="disconnected", message="its user disconnected")
-            if theirs
-            else (0, 0)
-        )
+        mine = {"user": user, "$or": theirs}
+        cancelled, stopping = self._stopper.stop(mine, code="disconnected", message="its user disconnected")
         if not (count or cancelled or stopping):
             raise NoGrant
         return Disconnection(count, cancelled, stopping)

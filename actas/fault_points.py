@@ -11,7 +11,17 @@ from enum import StrEnum
 
 
 class FaultPoint(StrEnum):
-    """The steps between which a crash must not lose a grant, in the order of the path."""
+    """The steps between which a crash must lose no job and no grant, in the order of the paths."""
+
+    JOB_CLAIMED = "job.claimed"
+    JOB_READY = "job.ready"
+    JOB_JOURNALED = "job.journaled"
+    JOB_ANSWERED = "job.answered"
+    JOB_RECORDED = "job.recorded"
+    JOB_SETTLED = "job.settled"
+    RECONCILE_BEGUN = "reconcile.begun"
+    RECONCILE_LOOKED = "reconcile.looked"
+    RECONCILE_CONCLUDED = "reconcile.concluded"
 
     EXCHANGE_LEASED = "exchange.leased"
     EXCHANGE_JOURNALED = "exchange.journaled"

@@ -69,7 +69,14 @@ class Job:
     orphaned: bool = False
     #: Parked until its app signs it anew, whatever its grant does.
     held: bool = False
+    #: The provider's id of what was made; of several things, the first.
     result: str | None = None
+    #: Of an action with several steps: the ids of what they have made so far, in order.
+    made: tuple[str, ...] = ()
+    #: How often somebody looked for an uncertain job's effect when it had to be there, and did not find it.
+    looks: int = 0
+    #: What an operator says of an uncertain job: ``step``, ``happened``, ``reference`` (or None) and ``at``.
+    resolution: Mapping[str, Any] | None = None
     error: JobError | None = None
     finished_at: datetime | None = None
     history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
@@ -123,6 +130,9 @@ class Job:
             orphaned=doc.get("orphaned", False),
             held=doc.get("held", False),
             result=doc.get("result"),
+            made=tuple(doc.get("made", ())),
+            looks=doc.get("looks", 0),
+            resolution=doc.get("resolution"),
             error=JobError(error["code"], error["message"], error["at"]) if error else None,
             finished_at=doc.get("finished_at"),
             history=tuple(doc.get("history", ())),

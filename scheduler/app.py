@@ -43,6 +43,7 @@ def every(seconds: float, task: str) -> dict[str, object]:
 app.conf.beat_schedule = {
     "dispatch": every(1, "actas.dispatch"),
     "rescue": every(5, "actas.rescue"),
+    "reconcile": every(2, "actas.reconcile"),
     "revoke": every(1, "actas.revoke"),
     "verify": every(2, "actas.verify"),
     "resume": every(30, "actas.resume"),

@@ -32,7 +32,7 @@ class Queue:
 
     #: Send these jobs' ids to the workers, over one connection.
     send_jobs: Callable[[Sequence[Job]], None]
-    #: Ask workers to do a chore (a task's name) for each of these grants.
+    #: Ask workers to do a chore (a task's name) for each of these grants, or jobs.
     ask: Callable[[str, Sequence[str]], None]
     #: How many messages wait in a queue of this name.
     waiting: Callable[[str], int]

@@ -18,6 +18,7 @@ from scheduler.app import app
 from scheduler.dispatch import dispatch
 from scheduler.drill import drill
 from scheduler.purge import purge_blacklist
+from scheduler.reconcile import reconcile
 from scheduler.renew_keys import renew_keys
 from scheduler.rescue import rescue
 from scheduler.resume import resume
@@ -60,6 +61,11 @@ def dispatch_task() -> Counts:
 @app.task(name="actas.rescue", send_events=False)
 def rescue_task() -> Counts:
     return tick(rescue)
+
+
+@app.task(name="actas.reconcile", send_events=False)
+def reconcile_task() -> Counts:
+    return tick(reconcile)
 
 
 @app.task(name="actas.resume", send_events=False)
@@ -144,10 +150,10 @@ def send_jobs(jobs: Sequence[Job]) -> None:
             )
 
 
-def ask(task: str, grants: Sequence[str]) -> None:
+def ask(task: str, ids: Sequence[str]) -> None:
     with app.producer_pool.acquire(block=True) as producer:
-        for grant in grants:
-            app.send_task(task, args=(grant,), producer=producer)
+        for each in ids:
+            app.send_task(task, args=(each,), producer=producer)
 
 
 def waiting(queue: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from actas.actions import Refused
 from actas.clock import Clock
 from actas.errors import ActasError, MongoRefused, MongoUnavailable, TokenEndpointError
 from actas.http import NoReply
@@ -82,6 +83,8 @@ def error_code(error: Exception) -> str:
     match error:
         case TokenEndpointError():
             return error.provider_code
+        case Refused():
+            return error.refusal
         case ActasError():
             return error.code
     return type(error).__name__

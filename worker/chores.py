@@ -112,8 +112,10 @@ def revoke_grant(grant_id: str, room: Room) -> bool:
     reached(FaultPoint.REVOCATION_LEASED)
     try:
         said = _revoked(grant, owner, room)
-    except (VaultUnavailable, SlotsUnavailable, MongoUnavailable):
-        return False  # an outage of ours is no failure of this grant: the lease's end is the pause
+    except (VaultUnavailable, SlotsUnavailable, MongoUnavailable) as error:
+        # An outage of ours is no failure of this grant: the lease's end is the pause.
+        log.warning("grant.revoke grant=%s held_up_by=%s", grant_id, error_code(error))
+        return False
     except ActasError as error:
         code, now = error_code(error), room.clock()
         log.warning("grant.revoke grant=%s provider=%s code=%s", grant_id, grant.provider, code)

@@ -111,3 +111,20 @@ class OutcomeUnknown(ActasError):
     """The request was on its way, and nobody knows whether the provider acted; look there before repeating it."""
 
     code = "uncertain"
+
+
+class CannotTell(ActasError):
+    """Looking does not tell whether it was done; say so with: actas jobs resolve."""
+
+    code = "cannot_tell"
+
+
+class NotNow(ActasError):
+    """Whether it was done cannot be told yet."""
+
+    code = "look_later"
+
+    def __init__(self, at: datetime, *, looks: int = 0) -> None:
+        """``at``: when to look again; ``looks``: how many looks have counted that found nothing."""
+        super().__init__()
+        self.at, self.looks = at, looks

@@ -5,22 +5,26 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import takewhile
 from typing import Any, ParamSpec, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from actas import blacklist, jws
-from actas.actions import Action, Refused, Result
+from actas.actions import Action, Payload, Refused, Result
 from actas.blacklist import Fate
 from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.fault_points import FaultPoint, reached
 from actas.gates import client_gate, grant_gate
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
 from actas.states import JobStatus
-from actas.stores.effects import Effect
+from actas.stores.effects import Effect, row_id
+from actas.stores.jobs import HISTORY_LENGTH
 from worker.audit import error_code
 from worker.decision import INTERNAL_ERROR, Decision, decide, time_to_return
 from worker.errors import (
@@ -45,8 +49,11 @@ LEASE_MARGIN_SECONDS = 5
 #: What was seen of a job, its grant and the blacklist longer ago than this is looked at again before the request.
 FRESH_SECONDS = 1
 
-#: The single step of a single request; actions of several requests number their own.
-STEP = "1"
+#: An uncertain job is looked for at once: what is found is found. What is not there counts much later.
+FIRST_LOOK = timedelta(seconds=2)
+
+#: What a provider's profile calls a refusal of what is there already.
+DUPLICATE = "duplicate"
 
 #: After these the provider has certainly done nothing.
 NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused)
@@ -70,78 +77,130 @@ class Outcome:
     decision: Decision | None = None
 
 
+@dataclass(slots=True)
+class Turn:
+    """One worker's turn at a job."""
+
+    job: Job
+    #: Who we are, in this turn only.
+    owner: str
+    #: On the monotonic clock, counted from before we asked for the lease, so never too late.
+    lease_ends_at: float
+    #: What is known of the job, its grant and the blacklist was so then; on the monotonic clock.
+    seen_at: float
+    #: What the steps that are done have made, in order, whoever did them.
+    made: list[str]
+
+
 def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | None:
     """Do one job, if it is there to be done; None if it is not (unknown, taken, settled, stopped).
 
     Raises:
         MongoUnavailable, MongoRefused: nothing is lost, the end of the job's lease brings the job back.
     """
-    owner = f"{room.name}:{new_id()}"
-    lease_ends_at = time.monotonic() + room.settings.job_lease_seconds  # from before we ask, so never too late
+    owner, begun_at = f"{room.name}:{new_id()}", time.monotonic()
     job = room.jobs.claim(job_id, owner=owner, lease_seconds=room.settings.job_lease_seconds, now=room.clock())
     if job is None:
         return None
+    reached(FaultPoint.JOB_CLAIMED)
+    turn = Turn(job, owner, begun_at + room.settings.job_lease_seconds, seen_at=begun_at, made=[])
     # Not a case for a decision: nothing may be decided without it. The lease ends, and the next worker asks again.
-    left = room.effects.look(effect_id(job)) if job.orphaned else None
+    journal = room.effects.of_job(job.id) if has_run_before(job) else {}
     try:
-        result = left_behind(job, left, room) or do(job, owner, lease_ends_at, room, watch)
+        if not left_behind(turn, journal, room):
+            do(turn, room, watch)
     except Exception as error:  # noqa: BLE001 - every error becomes a decision, none ends a worker
-        return settled(job, owner, error, room)
-    done = room.jobs.settle(
-        job, owner, JobStatus.SUCCEEDED, room.clock(), result=result.reference, attempts=job.attempts + 1
-    )
-    if not done and not room.jobs.settle_late(job.id, room.clock(), result=result.reference):
+        return settled(turn, error, room)
+    reached(FaultPoint.JOB_RECORDED)
+    attempts = job.attempts + 1
+    done = room.jobs.settle(job, owner, JobStatus.SUCCEEDED, room.clock(), attempts=attempts, **results_of(turn.made))
+    reached(FaultPoint.JOB_SETTLED)
+    if not done and not room.jobs.settle_late(job.id, room.clock(), **results_of(turn.made)):
         return None  # we were too slow and it was rescued; whoever has it now finds in the journal what we did
-    log.info("job.succeeded job=%s action=%s attempt=%d", job.id, job.action, job.attempts + 1)
-    return Outcome(job, JobStatus.SUCCEEDED, result=result.reference)
+    log.info("job.succeeded job=%s action=%s attempt=%d", job.id, job.action, attempts)
+    return Outcome(job, JobStatus.SUCCEEDED, result=turn.made[0])
 
 
-def do(job: Job, owner: str, lease_ends_at: float, room: Room, watch: Watch) -> Result:
-    """From the signature to the act; every way out but the last is an exception."""
-    seen_at = lease_ends_at - room.settings.job_lease_seconds  # the claim told whether it is to be stopped
-    claims = verified(job, room)
-    action = room.actions[claims.action]
-    grant = looked_up(claims, room)
-    room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
-    access = token_for(grant, job, room, watch)
-    if access.exchanged:  # that took time: ask again what may have changed meanwhile
-        seen_at = time.monotonic()
-        look_again(job, claims, room)
-    check_time(job, claims, lease_ends_at, room)
-    return act_once(job, owner, lease_ends_at, seen_at, claims, action, access, room)
+def has_run_before(job: Job) -> bool:
+    """Whether a worker had the job before us, and may have left something in the journal."""
+    turns = sum(step["to"] == JobStatus.RUNNING for step in job.history)
+    return job.orphaned or turns > 1 or len(job.history) >= HISTORY_LENGTH
 
 
-def left_behind(job: Job, left: Effect | None, room: Room) -> Result | None:
-    """What a worker that died with this job had done already, before anything else is decided about it.
+def left_behind(turn: Turn, journal: Mapping[int, Effect], room: Room) -> bool:
+    """What was done already, before anything else is decided about the job; True if that is all of it.
 
     Neither a deadline nor a cancellation may call a job undone whose request was perhaps sent.
 
     Raises:
-        OutcomeUnknown: it was about to send, and did not say how it ended.
-        Stopped: nothing was sent, and nothing shall be.
+        OutcomeUnknown: somebody was about to send, and did not say how it ended.
+        Stopped: nothing is under way, and nothing more shall be.
     """
-    if left is not None and left.state is not EffectState.REFUSED and not room.actions[job.action].idempotent:
-        return result_of(left)
-    if job.stop:
+    if journal:
+        action = room.actions[turn.job.action]
+        turn.made += [effect.result or "" for effect in done_so_far(journal)]
+        if not action.idempotent and any(effect.open for effect in journal.values()):
+            raise OutcomeUnknown("a worker before this one began the request and did not say how it ended")
+        if turn.made and len(turn.made) >= action.steps(action.parse(turn.job.payload)):
+            return True
+    if turn.job.stop:
         raise Stopped
-    return None
+    return False
+
+
+def do(turn: Turn, room: Room, watch: Watch) -> None:
+    """From the signature to the act, and to the next one if there are several; every other way out is an exception."""
+    claims = verified(turn.job, room)
+    action = room.actions[claims.action]
+    payload = action.parse(claims.payload)
+    while len(turn.made) < action.steps(payload):
+        grant = looked_up(claims, room)
+        room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
+        access = token_for(grant, turn.job, room, watch)
+        if access.exchanged:  # that took time: ask again what may have changed meanwhile
+            look_again(turn, claims, room)
+        check_time(turn, claims, room)
+        reached(FaultPoint.JOB_READY)
+        result = act_once(turn, claims, action, payload, access, room)
+        turn.made.append(result.reference)
+
+
+def done_so_far(journal: Mapping[int, Effect]) -> list[Effect]:
+    """The steps that are done, from the first to the last before one that is not."""
+    steps = (journal.get(step) for step in range(1, len(journal) + 1))
+    return [effect for effect in takewhile(lambda effect: effect and effect.state is EffectState.DONE, steps) if effect]
+
+
+def results_of(made: Sequence[str]) -> dict[str, Any]:
+    """What the job's document says of what its steps have made."""
+    several = {"made": list(made)} if len(made) > 1 else {}
+    return {"result": made[0] or None, **several} if made else {}
 
 
 def verified(job: Job, room: Room) -> jws.Claims:
-    """What the app signed, if it is signed, says the same as its document, and its time is now.
+    """What the app signed, if its time is now.
 
     Raises:
         JobRefused, NotYet, TooLate.
     """
-    now = room.clock()
-    claims = jws.verify(job.jws, room.key_versions.get, now)
-    for name, signed in claims.copies().items():
-        if getattr(job, name) != signed:
-            raise JobRefused(f"the job's document does not say what was signed: {name}", code="altered")
+    claims, now = signed_by_app(job, room), room.clock()
     if now >= claims.deadline:
         raise TooLate(held_up_by=job.error)
     if now < claims.run_at:
         raise NotYet(time_to_return(claims.run_at, now=now, deadline=claims.deadline))
+    return claims
+
+
+def signed_by_app(job: Job, room: Room) -> jws.Claims:
+    """What the app signed, if it is signed, and says the same as its document.
+
+    Raises:
+        JobRefused.
+    """
+    claims = jws.verify(job.jws, room.key_versions.get, room.clock())
+    for name, signed in claims.copies().items():
+        if getattr(job, name) != signed:
+            raise JobRefused(f"the job's document does not say what was signed: {name}", code="altered")
     return claims
 
 
@@ -158,6 +217,15 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
             raise Stopped("it is on the blacklist", code="revoked")
         case Fate.HOLD:
             raise Held
+    return allowed(grant, claims)
+
+
+def allowed(grant: Grant | None, claims: jws.Claims) -> Grant:
+    """The grant, if it is the one that was signed for, and works.
+
+    Raises:
+        Stopped, NeedsUser, JobRefused.
+    """
     check_usable(grant)
     assert grant is not None
     if (grant.app, grant.user, grant.provider) != (claims.app, claims.user, claims.provider):
@@ -167,15 +235,17 @@ def looked_up(claims: jws.Claims, room: Room) -> Grant:
     return grant
 
 
-def look_again(job: Job, claims: jws.Claims, room: Room) -> None:
+def look_again(turn: Turn, claims: jws.Claims, room: Room) -> None:
     """Make sure that the job is wanted still.
 
     Raises:
         As ``looked_up``.
     """
+    seen_at = time.monotonic()
     looked_up(claims, room)
-    if room.jobs.stop_requested(job.id):
+    if room.jobs.stop_requested(turn.job.id):
         raise Stopped
+    turn.seen_at = seen_at
 
 
 def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
@@ -188,60 +258,50 @@ def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
         raise
 
 
-def check_time(job: Job, claims: jws.Claims, lease_ends_at: float, room: Room) -> None:
+def check_time(turn: Turn, claims: jws.Claims, room: Room) -> None:
     """Make sure a request sent now is sent before the deadline, and over before the job's lease is.
 
     Raises:
         TooLate, LeaseTooShort.
     """
     if room.clock() >= claims.deadline:
-        raise TooLate(held_up_by=job.error)
-    if lease_ends_at - time.monotonic() < room.settings.http_timeout_seconds + LEASE_MARGIN_SECONDS:
+        raise TooLate(held_up_by=turn.job.error)
+    if turn.lease_ends_at - time.monotonic() < room.settings.http_timeout_seconds + LEASE_MARGIN_SECONDS:
         raise LeaseTooShort
 
 
 def act_once(
-    job: Job,
-    owner: str,
-    lease_ends_at: float,
-    seen_at: float,
-    claims: jws.Claims,
-    action: Action[Any],
-    access: Access,
-    room: Room,
+    turn: Turn, claims: jws.Claims, action: Action[Any], payload: Payload, access: Access, room: Room
 ) -> Result:
-    """Write down that the request is about to be sent, send it, write down what came of it.
+    """Write down that the next step's request is about to be sent, send it, write down what came of it.
 
     Raises:
         OutcomeUnknown: nobody can say whether the provider acted; it must not be asked again blindly.
         Anything else: it did not act.
     """
-    payload = action.parse(claims.payload)
     provider = room.providers[claims.provider]
     api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
-    finish = functools.partial(room.effects.finish, effect_id(job), owner=owner)
-    left = begun(job, owner, claims, access, room)
+    row = row_id(turn.job.id, len(turn.made) + 1)
+    finish = functools.partial(room.effects.finish, row, owner=turn.owner)
+    left = begun(row, turn, claims, access, room)
     if left is not None and not action.idempotent:
         return result_of(left)
+    reached(FaultPoint.JOB_JOURNALED)
     try:
-        if time.monotonic() - seen_at > FRESH_SECONDS:  # MongoDB may have taken its time, or we stood still
-            look_again(job, claims, room)
-        check_time(job, claims, lease_ends_at, room)  # the last thing: what comes before takes some
+        if time.monotonic() - turn.seen_at > FRESH_SECONDS:  # MongoDB may have taken its time, or we stood still
+            look_again(turn, claims, room)
+        check_time(turn, claims, room)  # the last thing: what comes before takes some
     except Exception as error:
         patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error))
         raise
     try:
-        result = action.perform(api, payload, job.id)
+        result = action.perform_step(api, payload, turn.job.id, turn.made)
     except NOTHING_DONE as error:
-        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error.code)
-        if isinstance(error, RateLimited):
-            room.gates.close(grant_gate(claims.grant, action.name), error.until)
-        if isinstance(error, AccessTokenRefused):
-            refused_again = patiently(
-                room.grants.refuse_access_token, claims.grant, generation=access.grant.generation, now=room.clock()
-            )
-            if refused_again is not None:  # a new token was no better; asking for more of them would not help either
-                room.gates.close(grant_gate(claims.grant, action.name), refused_again)
+        if is_our_own_duplicate(error, turn, len(turn.made) + 1, room):
+            patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=DUPLICATE)
+            raise OutcomeUnknown("it had been called undone, and the provider says that it is there") from None
+        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error))
+        warn_others(error, claims, action, access, room)
         raise
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
@@ -249,33 +309,52 @@ def act_once(
         if action.idempotent:
             raise
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None
+    reached(FaultPoint.JOB_ANSWERED)
     patiently(finish, EffectState.DONE, now=room.clock(), result=result.reference)
     return result
 
 
-def begun(job: Job, owner: str, claims: jws.Claims, access: Access, room: Room) -> Effect | None:
+def warn_others(error: Exception, claims: jws.Claims, action: Action[Any], access: Access, room: Room) -> None:
+    """Let others know what a refusal says about them, too."""
+    gate = grant_gate(claims.grant, action.name)
+    if isinstance(error, RateLimited):
+        room.gates.close(gate, error.until)
+    if isinstance(error, AccessTokenRefused):
+        refused_again = patiently(
+            room.grants.refuse_access_token, claims.grant, generation=access.grant.generation, now=room.clock()
+        )
+        if refused_again is not None:  # a new token was no better; asking for more of them would not help either
+            room.gates.close(gate, refused_again)
+
+
+def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room) -> Effect | None:
     """Begin the journal's row; what stood there already, if there was one."""
+    now = room.clock()
     try:
         return room.effects.begin(
-            effect_id(job),
-            owner=owner,
-            now=room.clock(),
+            row,
+            owner=turn.owner,
+            now=now,
+            until=now + timedelta(seconds=turn.lease_ends_at - time.monotonic()),
             kind="act",
             app=claims.app,
             user=claims.user,
             grant=claims.grant,
             action=claims.action,
             key_version=access.grant.data_key.key_version if access.grant.data_key else None,
-            attempt=job.attempts + 1,
+            attempt=turn.job.attempts + 1,
         )
     except MongoUnavailable as error:
         # The row may be there, and would make the next worker believe that something was sent.
-        patiently(room.effects.withdraw, effect_id(job), owner=owner, now=room.clock(), code=error.code)
+        patiently(room.effects.withdraw, row, owner=turn.owner, now=room.clock(), code=error.code)
         raise
 
 
-def effect_id(job: Job) -> str:
-    return f"{job.id}:{STEP}"
+def is_our_own_duplicate(error: Exception, turn: Turn, step: int, room: Room) -> bool:
+    """Whether the provider refuses a repetition of what this very step did, although nobody had found it there."""
+    if not (isinstance(error, Refused) and error.refusal == DUPLICATE and has_run_before(turn.job)):
+        return False
+    return patiently(room.effects.of_job, turn.job.id)[step].doubted
 
 
 def patiently(write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -296,21 +375,24 @@ def result_of(left: Effect) -> Result:
     raise OutcomeUnknown("a worker before this one began the request and did not say how it ended")
 
 
-def settled(job: Job, owner: str, error: Exception, room: Room) -> Outcome | None:
+def settled(turn: Turn, error: Exception, room: Room) -> Outcome | None:
     """Turn an error into what happens next, and write that down."""
-    now = room.clock()
+    now, job = room.clock(), turn.job
     decision = decide(error, attempt=job.attempts, now=now, deadline=job.deadline, jitter=room.jitter())
     if decision.code == INTERNAL_ERROR:
         log.error("job.error job=%s", job.id, exc_info=error)
-    fields: dict[str, Any] = {"attempts": job.attempts + decision.counts}
+    made = results_of(turn.made)
+    fields: dict[str, Any] = {"attempts": job.attempts + decision.counts, **made}
     if decision.at is not None:
         fields["next_at"] = decision.at
+    if decision.to is JobStatus.UNCERTAIN:
+        fields |= {"next_at": now + FIRST_LOOK, "looks": 0}
     if isinstance(error, Held):
         fields["held"] = True
-    if not room.jobs.settle(job, owner, decision.to, now, error=decision.as_error(now), **fields):
+    if not room.jobs.settle(job, turn.owner, decision.to, now, error=decision.as_error(now), **fields):
         # Asked to stop while we held it, it ends here instead of coming back; or else it is no longer ours to move.
         decision = Decision(JobStatus.CANCELLED, "cancelled", "stopped before its request was sent")
-        if not room.jobs.settle(job, owner, decision.to, now, error=decision.as_error(now)):
+        if not room.jobs.settle(job, turn.owner, decision.to, now, error=decision.as_error(now), **made):
             return None
-    log.info("job.%s job=%s code=%s", decision.to, job.id, decision.code)
+    log.info("job.%s job=%s code=%s made=%d", decision.to, job.id, decision.code, len(turn.made))
     return Outcome(job, decision.to, decision=decision)

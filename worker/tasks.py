@@ -12,7 +12,15 @@ from celery.exceptions import Ignore, InvalidTaskError, Retry
 from celery.signals import worker_init, worker_ready, worker_shutting_down
 from celery.worker.strategy import default as default_strategy
 
-from actas.celery_config import ACT_QUEUE, ACT_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, REVOKE_TASK, VERIFY_TASK
+from actas.celery_config import (
+    ACT_QUEUE,
+    ACT_TASK,
+    EXCHANGE_TASK,
+    RECONCILE_TASK,
+    RENEW_KEY_TASK,
+    REVOKE_TASK,
+    VERIFY_TASK,
+)
 from actas.errors import ActasError
 from actas.settings import Settings
 from actas.slots import Slots
@@ -20,6 +28,7 @@ from actas.states import JobStatus
 from worker import chores, renewal
 from worker.announcing import Announcer
 from worker.app import app
+from worker.reconcile import reconcile
 from worker.room import Room
 from worker.run import Outcome, run
 from worker.verifying import verify
@@ -108,6 +117,11 @@ def renew_data_key(grant_id: str) -> bool:
 @app.task(name=VERIFY_TASK, Strategy="worker.tasks:strict")
 def verify_grant(grant_id: str) -> bool:
     return verify(str(grant_id), room())
+
+
+@app.task(name=RECONCILE_TASK, Strategy="worker.tasks:strict")
+def reconcile_job(job_id: str) -> bool:
+    return reconcile(str(job_id), room())
 
 
 def tell_celery(task: Task, job_id: str, outcome: Outcome | None) -> str | None:

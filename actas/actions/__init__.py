@@ -9,7 +9,7 @@ from actas.actions import x
 from actas.actions.base import Action, ActionHttp, Payload, Refused, Result, Search
 from actas.errors import UnknownAction
 
-BUILT_IN: Mapping[str, Action[Any]] = {action.name: action for action in (x.Post(),)}
+BUILT_IN: Mapping[str, Action[Any]] = {action.name: action for action in (x.Post(), x.Thread())}
 
 
 class Actions:

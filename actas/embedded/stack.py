@@ -185,6 +185,7 @@ class Stack:
             "api_url": sandbox,
         }
         lines = [f'{field} = "{url}"\n' for field, url in endpoints.items()]
+        lines.append("settle_seconds = 1\n")  # the sandbox shows at once what was posted
         self._place.write(self.directory / "providers.toml", f"[providers.{PROVIDER}]\n{''.join(lines)}")
 
     def _write_sandbox_config(self) -> Path:

@@ -13,10 +13,11 @@ from starlette.routing import Route
 
 from actas.actions.counting import misfit
 from actas.sandbox.records import Reason, Refused
+from actas.sandbox.showing import shown
 from actas.sandbox.state import account_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
@@ -65,6 +66,9 @@ class Draft(BaseModel, extra="forbid", strict=True):
     reply: ReplyTo | None = None
 
 
+EXPANSIONS = frozenset({"referenced_posts", "referenced_tweets.id"})
+
+
 class Look(BaseModel, extra="forbid"):
     """The query of GET /2/users/{id}/tweets."""
 
@@ -74,9 +78,15 @@ class Look(BaseModel, extra="forbid"):
     end_time: AwareDatetime | None = None
     since_id: Id | None = None
     until_id: Id | None = None
-    #: What is not asked for here is not told; X calls it tweet.fields, and post.fields in its document.
+    #: Asked with the post.fields of its document, X answers in the words of that; else in older ones.
     tweet_fields: str = Field(default="", alias="tweet.fields")
     post_fields: str = Field(default="", alias="post.fields")
+    expansions: str = ""
+
+    def asked(self) -> set[str]:
+        """What to tell. As on X, what there is no such thing as is passed over, an expansion among the fields, too."""
+        fields = {*self.tweet_fields.split(","), *self.post_fields.split(",")} - EXPANSIONS
+        return fields | EXPANSIONS.intersection(self.expansions.split(","))
 
 
 class Api:
@@ -125,7 +135,7 @@ class Api:
 
         def act() -> Response:
             post = self._books.post(family, draft.text, reply_to=reply_to)
-            return JSONResponse({"data": {"id": post.id, "text": post.text}}, 201, headers)
+            return JSONResponse({"data": {"id": post.id, "text": shown(post.text, post.id).text}}, 201, headers)
 
         return _answer(act, headers)
 
@@ -139,8 +149,11 @@ class Api:
         return _answer(act)
 
     async def timeline(self, request: Request) -> Response:
+        token, account = _bearer(request), request.path_params["id"]
+        rule = self._misbehaviour.take("timeline", self._books.username_of(token))
+
         def act() -> Response:
-            self._books.authenticate(_bearer(request), READ)
+            self._books.authenticate(token, READ)
             try:
                 look = Look.model_validate(dict(request.query_params))
                 before = _before(look.pagination_token)
@@ -150,10 +163,12 @@ class Api:
                 return _problem(
                     400, f"{PROBLEMS}invalid-request", "Invalid Request", "The pagination_token is not ours."
                 )
-            posts = [post for post in self._books.timeline(request.path_params["id"]) if _wanted(post, look, before)]
-            return JSONResponse(_page(posts, look))
+            posts = self._books.timeline(account)
+            if posts is None:
+                return JSONResponse({"errors": [_unknown_user(account)]})
+            return JSONResponse(_page([post for post in posts if _wanted(post, look, before)], look))
 
-        return _answer(act)
+        return await self._misbehaviour.serve(request, rule, lambda: _answer(act))
 
 
 def _bearer(request: Request) -> str:
@@ -218,23 +233,41 @@ def _wanted(post: Post, look: Look, before: int | None) -> bool:
 
 def _page(posts: list[Post], look: Look) -> dict[str, Any]:
     """One page of posts; an empty one has no ``data``, as on X."""
-    shown = posts[: look.max_results]
-    if not shown:
+    page = posts[: look.max_results]
+    if not page:
         return {"meta": {"result_count": 0}}
-    fields = {*look.tweet_fields.split(","), *look.post_fields.split(",")}
-    meta = {"result_count": len(shown), "newest_id": shown[0].id, "oldest_id": shown[-1].id}
-    if len(posts) > len(shown):
-        meta["next_token"] = _pagination_token(shown[-1].id)
-    return {"data": [_shape(post, fields) for post in shown], "meta": meta}
+    meta = {"result_count": len(page), "newest_id": page[0].id, "oldest_id": page[-1].id}
+    if len(posts) > len(page):
+        meta["next_token"] = _pagination_token(page[-1].id)
+    return {"data": [_shape(post, look) for post in page], "meta": meta}
 
 
-def _shape(post: Post, fields: Container[str]) -> dict[str, object]:
-    shape: dict[str, object] = {"id": post.id, "text": post.text, "edit_history_tweet_ids": [post.id]}
-    if "created_at" in fields:
+def _shape(post: Post, look: Look) -> dict[str, object]:
+    text, urls = shown(post.text, post.id)
+    asked, word = look.asked(), "post" if look.post_fields else "tweet"
+    shape: dict[str, object] = {"id": post.id, "text": text, f"edit_history_{word}_ids": [post.id]}
+    if "created_at" in asked:
         shape["created_at"] = f"{post.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.000Z"
-    if "author_id" in fields:
+    if "author_id" in asked:
         shape["author_id"] = account_id(post.username)
+    if urls and "entities" in asked:
+        shape["entities"] = {"urls": urls}
+    if post.reply_to and asked & {"referenced_tweets", *EXPANSIONS}:
+        shape[f"referenced_{word}s"] = [{"type": "replied_to", "id": post.reply_to}]
     return shape
+
+
+def _unknown_user(account: str) -> dict[str, object]:
+    """Not a refusal: X answers 200, and that it found nothing."""
+    return {
+        "value": account,
+        "detail": f"Could not find user with id: [{account}].",
+        "title": "Not Found Error",
+        "resource_type": "user",
+        "parameter": "id",
+        "resource_id": account,
+        "type": f"{PROBLEMS}resource-not-found",
+    }
 
 
 def _pagination_token(post_id: str) -> str:

@@ -36,6 +36,11 @@ class Grants(BaseModel, extra="forbid"):
     accounts: list[Annotated[str, StringConstraints(pattern=f"^(?:{USERNAME.pattern})$")]]
 
 
+class Settle(BaseModel, extra="forbid"):
+    seconds: NonNegativeFloat = Field(le=86400)
+    account: str | None = None
+
+
 class Ahead(BaseModel, extra="forbid"):
     ahead_seconds: NonNegativeFloat = Field(le=100 * 365 * 86400)
 
@@ -57,6 +62,7 @@ class Control:
             Route("/_sandbox/release", self.release, methods=["POST"]),
             Route("/_sandbox/expire_access", self.expire_access, methods=["POST"]),
             Route("/_sandbox/kill", self.kill, methods=["POST"]),
+            Route("/_sandbox/settle", self.settle, methods=["POST"]),
             Route("/_sandbox/grants", self.grants, methods=["POST"]),
             Route("/_sandbox/clock", self.clock, methods=["POST"]),
             Route("/_sandbox/misbehave", self.misbehave, methods=["POST"]),
@@ -84,6 +90,12 @@ class Control:
     async def kill(self, request: Request) -> Response:
         asked = OneAccount.model_validate_json(await request.body())
         return JSONResponse({"killed": self._books.kill(asked.account)})
+
+    async def settle(self, request: Request) -> Response:
+        """How long it takes until a post is on its account's timeline; it has been made at once."""
+        asked = Settle.model_validate_json(await request.body())
+        self._books.settle(asked.seconds, asked.account)
+        return JSONResponse({})
 
     async def grants(self, request: Request) -> Response:
         """Token replies for so many users at once, as if each had allowed everything in a browser."""

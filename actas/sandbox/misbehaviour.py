@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-#: tweets is POST /2/tweets only: looking and deleting stay honest, so that tests can rely on them.
-Endpoint = Literal["token", "tweets", "revoke", "me"]
+#: tweets is POST /2/tweets only, and timeline GET /2/users/{id}/tweets; deleting stays honest.
+Endpoint = Literal["token", "tweets", "timeline", "revoke", "me"]
 
 How = Literal[
     "hold_before",  # held until released, nothing done yet; if the client goes away, it is never done

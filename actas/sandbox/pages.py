@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actas.sandbox.records import Post
 
@@ -26,6 +27,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto
 h1 { font-size: 1.25rem; }
 p, time { color: var(--quiet); }
 article, form { border: 1px solid var(--edge); border-radius: 12px; padding: 1rem 1.25rem; margin: 1rem 0; }
+section.reply { border-left: 2px solid var(--edge); margin-top: .75rem; padding-left: 1rem; }
 article p { color: inherit; margin: .25rem 0 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 time { font-size: .85rem; margin-left: .5rem; }
 input { font: inherit; width: 100%; padding: .5rem .75rem; border: 1px solid var(--edge); border-radius: 8px; }
@@ -55,18 +57,43 @@ def authorization_page(request: Mapping[str, str], scopes: Iterable[str]) -> str
     )
 
 
-def timeline_page(posts: Iterable[Post]) -> str:
-    """All posts, newest first; it reloads itself."""
-    articles = "".join(
-        f"<article><strong>@{escape(post.username)}</strong>"
-        f'<time datetime="{post.at.isoformat()}">{post.at:%Y-%m-%d %H:%M:%S} UTC</time>'
-        f"<p>{escape(post.text)}</p></article>"
-        for post in posts
-    )
+def timeline_page(posts: Sequence[Post]) -> str:
+    """Posts, given newest first: each thread together, from its beginning, where its newest post would be."""
+    shown = {post.id for post in posts}
+    replies: dict[str, list[Post]] = defaultdict(list)
+    beginnings = []
+    for post in posts:
+        if post.reply_to in shown:
+            replies[str(post.reply_to)].append(post)
+        else:
+            beginnings.append(post)
+    threads = [_thread(beginning, replies) for beginning in beginnings]
+    place = {post.id: number for number, post in enumerate(posts)}
+    threads.sort(key=lambda thread: min(place[post.id] for post in thread))
+    articles = "".join(f"<article>{''.join(map(_post, thread))}</article>" for thread in threads)
     return _page(
         "Sandbox timeline",
         f"<h1>Sandbox timeline</h1>{articles or '<p>Nobody has said anything yet.</p>'}",
         head=f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">',
+    )
+
+
+def _thread(beginning: Post, replies: Mapping[str, Sequence[Post]]) -> list[Post]:
+    """A post and all that replies to it, or to one of these, each right behind what it replies to."""
+    thread: list[Post] = []
+    left = [beginning]
+    while left:
+        thread.append(left.pop())
+        left += replies.get(thread[-1].id, ())  # newest first, so the oldest is taken next
+    return thread
+
+
+def _post(post: Post) -> str:
+    reply = ' class="reply"' if post.reply_to else ""
+    return (
+        f"<section{reply}><strong>@{escape(post.username)}</strong>"
+        f'<time datetime="{post.at.isoformat()}">{post.at:%Y-%m-%d %H:%M:%S} UTC</time>'
+        f"<p>{escape(post.text)}</p></section>"
     )
 
 

@@ -40,6 +40,8 @@ class PostEntry(TypedDict):
     text: str
     at: str
     family: str
+    #: The id of the post it replies to.
+    reply_to: str | None
     deleted_at: str | None
 
 
@@ -193,6 +195,7 @@ class Post:
             text=self.text,
             at=self.at.isoformat(),
             family=self.family,
+            reply_to=self.reply_to,
             deleted_at=self.deleted_at.isoformat() if self.deleted_at else None,
         )
 

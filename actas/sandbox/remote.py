@@ -90,6 +90,10 @@ class SandboxControl:
         killed: int = self._call("POST", "kill", {"account": account})["killed"]
         return killed
 
+    def settle(self, seconds: float, account: str | None = None) -> None:
+        """Let the timeline of one username, or everybody's, show a post only so long after it was made."""
+        self._call("POST", "settle", {"seconds": seconds, "account": account})
+
     def make_grants(self, client_id: str, accounts: Sequence[str]) -> list[dict[str, Any]]:
         """The token endpoint's replies, as if each of these usernames had allowed this client everything."""
         asked = {"client_id": client_id, "accounts": list(accounts)}

@@ -84,6 +84,8 @@ class Books:
         self._posts: dict[str, Post] = {}
         self._timelines: dict[str, list[Post]] = {}  # by account id, oldest first
         self._quotas: dict[str, Quota] = {}  # by username
+        self._accounts: set[str] = set()  # the ids of all who ever allowed a client anything
+        self._settling: dict[str | None, timedelta] = {}  # by username; None: for everybody else
         self._last_post_id = 0
         self._counts = Counts(codes=0, exchanges=0, reuse=0, revocations=0, refused=0, duplicates=0)
 
@@ -188,6 +190,7 @@ class Books:
         profile = self._refresh.get(client_id, ROTATING)
         family = Family(f"f{len(self._families) + 1}", client_id, username, scopes, profile)
         self._families.append(family)
+        self._accounts.add(account_id(username))
         return family
 
     def _issue_first(self, family: Family) -> Issued:
@@ -274,11 +277,17 @@ class Books:
                 raise Refused(Reason.NOT_YOURS)
             post.deleted_at = post.deleted_at or self._clock()
 
-    def timeline(self, account: str) -> list[Post]:
-        """The posts of one account, by its id, that are not deleted, newest first."""
+    def timeline(self, account: str) -> list[Post] | None:
+        """The posts of one account, by its id, that are there and not deleted, newest first; None: no such account."""
         with self._lock:
-            posts = self._timelines.get(account, [])
-            return [post for post in reversed(posts) if post.deleted_at is None]
+            if account not in self._accounts:
+                return None
+            posts, now = self._timelines.get(account, []), self._clock()
+            return [post for post in reversed(posts) if post.deleted_at is None and self._has_settled(post, now)]
+
+    def _has_settled(self, post: Post, now: datetime) -> bool:
+        lag = self._settling.get(post.username, self._settling.get(None))
+        return not lag or now >= post.at + lag
 
     def latest(self, count: int) -> list[Post]:
         """The newest posts of all accounts that are not deleted, newest first."""
@@ -314,6 +323,11 @@ class Books:
             for token in living:
                 token.expires_at = now
             return len(living)
+
+    def settle(self, seconds: float, username: str | None = None) -> None:
+        """Let an account's timeline, or everybody's, show a post only so long after it was made."""
+        with self._lock:
+            self._settling[username] = timedelta(seconds=seconds)
 
     def kill(self, username: str) -> int:
         """The user withdraws what was allowed to all clients; how many families died."""

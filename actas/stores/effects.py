@@ -5,6 +5,7 @@ Only the worker's MongoDB role may write here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +17,40 @@ from pymongo.errors import DuplicateKeyError
 from actas.records import EffectState
 from actas.stores.database import Documents, translated
 
+#: The code of a refusal that nobody gave: whoever looked found that the provider had done nothing.
+ABSENT = "absent"
+
+#: So says whoever began it, or nobody: what the provider did is not known.
+OPEN = (EffectState.STARTED, EffectState.UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
+    """A row of the journal: one step of one job."""
+
     state: EffectState
-    result: str | None
+    owner: str | None
+    started_at: datetime | None = None
+    #: Nothing that it has made is older: when it was first started, since it was last known for sure to be undone.
+    since: datetime | None = None
+    #: Its owner's lease ends then, and with it the last moment to begin the request.
+    until: datetime | None = None
+    finished_at: datetime | None = None
+    #: The provider's id of what was made.
+    result: str | None = None
+    code: str | None = None
+    #: It was called refused without the provider's word: by whoever looked, or by an operator.
+    doubted: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Nobody has said yet what came of it."""
+        return self.state in OPEN
+
+
+def row_id(job_id: str, step: int) -> str:
+    """The journal's id of a job's step; steps count from 1."""
+    return f"{job_id}:{step}"
 
 
 class Effects:
@@ -36,28 +66,70 @@ class Effects:
         """
         row = {"state": str(EffectState.STARTED), "owner": owner, "started_at": now, **audit}
         try:
-            self._effects.insert_one({"_id": effect_id, **row})
+            self._effects.insert_one({"_id": effect_id, "since": now, **row})
         except DuplicateKeyError:
             refused = {"_id": effect_id, "state": str(EffectState.REFUSED)}
-            anew = {"$set": row, "$unset": {"finished_at": "", "code": ""}}
-            if self._effects.update_one(refused, anew).matched_count == 1:
-                return None
+            gone = {"finished_at": "", "code": ""}
+            # What may have come of an earlier request is what is to be looked for, should it come to that.
+            for query, anew in (
+                ({**refused, "doubted": {"$ne": True}}, {**row, "since": now}),
+                ({**refused, "doubted": True}, row),
+            ):
+                if self._effects.update_one(query, {"$set": anew, "$unset": gone}).matched_count == 1:
+                    return None
             found = self._effects.find_one({"_id": effect_id}) or {}
             ours = found.get("owner") == owner and found.get("state") == EffectState.STARTED
             return None if ours else _effect(found)
         return None
 
     @translated
-    def look(self, effect_id: str) -> Effect | None:
-        """What stands in the journal; None if no worker has ever been about to send this."""
-        found = self._effects.find_one({"_id": effect_id})
-        return _effect(found) if found else None
+    def of_job(self, job_id: str) -> dict[int, Effect]:
+        """What stands in the journal of a job, by its steps; empty if no worker ever was about to send anything."""
+        rows = self._effects.find({"_id": {"$gt": f"{job_id}:", "$lt": f"{job_id};"}})  # ; comes after :
+        return {int(row["_id"].rpartition(":")[2]): _effect(row) for row in rows}
 
     @translated
-    def finish(self, effect_id: str, state: EffectState, *, owner: str, now: datetime, **outcome: Any) -> None:
-        """Write down what came of it; a row that is not open, or that another began, keeps what it says."""
-        open_row = {"_id": effect_id, "owner": owner, "state": str(EffectState.STARTED)}
-        self._effects.update_one(open_row, {"$set": {"state": str(state), "finished_at": now, **outcome}})
+    def finish(self, effect_id: str, state: EffectState, *, owner: str | None, now: datetime, **outcome: Any) -> None:
+        """Write down what came of it; a row that is not open, or that another began, keeps what it says.
+
+        But that nothing was found there gives way to the word of whoever was in the midst of it.
+        """
+        says_nothing = [{"state": {"$in": [str(state) for state in OPEN]}}, {"code": ABSENT}]
+        row = {"_id": effect_id, "owner": owner, "$or": says_nothing}
+        update = {"$set": {"state": str(state), "finished_at": now, **outcome}}
+        if state is EffectState.DONE:
+            update["$unset"] = {"code": ""}
+        self._effects.update_one(row, update)
+
+    @translated
+    def jobs_that_made(self, grant: str, references: Sequence[str]) -> dict[str, str]:
+        """Of these references those that are some job's results, and of which job."""
+        rows = self._effects.find({"grant": grant, "result": {"$in": list(references)}})
+        return {row["result"]: row.get("job", row["_id"].rpartition(":")[0]) for row in rows}
+
+    @translated
+    def others_are_at_it(self, grant: str, *, job_id: str, since: datetime, now: datetime) -> bool:
+        """Whether a worker may be acting for this grant right now for another job, begun since."""
+        rows = self._effects.find(
+            {
+                "grant": grant,
+                "started_at": {"$gte": since},
+                "kind": "act",
+                "state": str(EffectState.STARTED),
+                "until": {"$gt": now},
+            },
+            {"_id": 1},
+        )
+        return any(row["_id"].rpartition(":")[0] != job_id for row in rows)
+
+    @translated
+    def claim_found(self, grant: str, reference: str, *, job_id: str, now: datetime) -> bool:
+        """Say that what was found at the provider is this job's; False if it is said of another."""
+        row_id = f"found:{grant}:{reference}"
+        row = {"kind": "found", "grant": grant, "job": job_id, "result": reference, "started_at": now}
+        with suppress(DuplicateKeyError):
+            self._effects.insert_one({"_id": row_id, "state": str(EffectState.DONE), "finished_at": now, **row})
+        return self._effects.find_one({"_id": row_id, "job": job_id}, {"_id": 1}) is not None
 
     @translated
     def withdraw(self, effect_id: str, *, owner: str, now: datetime, code: str) -> None:
@@ -75,4 +147,9 @@ class Effects:
 
 
 def _effect(found: dict[str, Any]) -> Effect:
-    return Effect(EffectState(found.get("state", EffectState.STARTED)), found.get("result"))
+    names = ("owner", "started_at", "since", "until", "finished_at", "result", "code")
+    return Effect(
+        EffectState(found.get("state", EffectState.STARTED)),
+        doubted=found.get("doubted", False),
+        **{name: found.get(name) for name in names},
+    )

@@ -34,6 +34,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
             ("app", "idempotency_key"),
             {"unique": True, "partialFilterExpression": {"idempotency_key": {"$exists": True}}},
         ),
+        (("next_at", "status"), {"partialFilterExpression": {"status": "uncertain"}}),
         (("status", "claim.until"), {}),
         (("app", "user", "status"), {}),
         (("batch",), {"partialFilterExpression": {"batch": {"$exists": True}}}),
@@ -55,7 +56,10 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         ),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
-    "effects": ((("grant", "started_at"), {}),),
+    "effects": (
+        (("grant", "started_at"), {}),
+        (("grant", "result"), {"partialFilterExpression": {"result": {"$exists": True}}}),
+    ),
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
     "connects": ((("expires_at",), {"expireAfterSeconds": 0}),),
@@ -80,6 +84,13 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
             "payload": {"bsonType": "object"},
             "status": {"enum": [str(status) for status in JobStatus]},
             "held": {"bsonType": "bool"},
+            "made": {"bsonType": "array", "items": _TEXT},
+            "looks": _COUNT,
+            "resolution": {
+                "bsonType": "object",
+                "required": ["step", "happened", "at"],
+                "properties": {"happened": {"bsonType": "bool"}, "at": _TIME},
+            },
             "idempotency_key": _TEXT,
             "batch": _TEXT,
             "claim": {"bsonType": "object", "required": ["owner", "until"]},

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pymongo import DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import BulkWriteError
 
 from actas.jws import Claims
@@ -24,6 +24,9 @@ FREE: dict[str, Any] = {"status": {"$in": [str(status) for status in WAITING]}, 
 
 #: ``parked`` is one state for two reasons; these go on when their grant works again.
 NOT_HELD: dict[str, Any] = {"held": {"$ne": True}}
+
+#: What is kept of looking for an uncertain job's effect, while that goes on.
+LOOKING = {"looks": "", "resolution": ""}
 
 
 class Jobs:
@@ -80,8 +83,10 @@ class Jobs:
     def ask_to_stop(self, query: dict[str, Any]) -> int:
         """Mark every unfinished job that fits, so that whoever holds or takes it stops; return how many.
 
-        The waiting ones, too: a worker may take one at any moment. Not an uncertain one: nothing is left to be stopped.
+        The waiting ones, too: a worker may take one at any moment. An uncertain one is marked as well, so that it is
+        not repeated once it turns out that nothing was done; it is not counted, for it may be too late.
         """
+        self._jobs.update_many({**query, "status": str(JobStatus.UNCERTAIN)}, {"$set": {"stop": True}})
         unfinished = {"status": {"$in": [str(status) for status in (JobStatus.RUNNING, *WAITING)]}}
         return self._jobs.update_many({**query, **unfinished}, {"$set": {"stop": True}}).matched_count
 
@@ -167,6 +172,12 @@ class Jobs:
         return self._jobs.update_many({**query, "_id": {"$in": ids}}, [{"$set": update}]).modified_count
 
     @translated
+    def uncertain(self, now: datetime, limit: int) -> list[str]:
+        """The jobs that it is time to look for at their provider."""
+        query = {"status": str(JobStatus.UNCERTAIN), "next_at": {"$lte": now}}
+        return [doc["_id"] for doc in self._jobs.find(query, {"_id": 1}).sort("next_at", ASCENDING).limit(limit)]
+
+    @translated
     def parked_grants(self) -> list[str]:
         """The grants that parked jobs wait for, from the index alone: no job is read for it."""
         each_once = [{"$match": {"status": str(JobStatus.PARKED), **NOT_HELD}}, {"$group": {"_id": "$grant"}}]
@@ -235,15 +246,45 @@ class Jobs:
         return self._jobs.update_one(query, update).matched_count == 1
 
     @translated
-    def settle_late(self, job_id: str, now: datetime, *, result: str) -> bool:
+    def settle_late(self, job_id: str, now: datetime, **fields: Any) -> bool:
         """Settle a job that was called uncertain while its worker, which had succeeded, could not say so."""
         query = {"_id": job_id, "status": str(JobStatus.UNCERTAIN)}
-        update = _moved(JobStatus.SUCCEEDED, now, code="late", result=result) | {"$unset": {"error": ""}}
+        update = _moved(JobStatus.SUCCEEDED, now, code="late", **fields) | {"$unset": {"error": "", **LOOKING}}
         return self._jobs.update_one(query, update).matched_count == 1
+
+    @translated
+    def begin_look(self, job_id: str, *, now: datetime, until: datetime) -> Job | None:
+        """Take an uncertain job that is due for a look; nobody else looks before ``until``. None if it is not due.
+
+        What comes back has ``until`` as its ``next_at``: who still finds it there afterwards was not outrun.
+        """
+        query = {"_id": job_id, "status": str(JobStatus.UNCERTAIN), "next_at": {"$lte": now}}
+        doc = self._jobs.find_one_and_update(query, {"$set": {"next_at": until}}, return_document=ReturnDocument.AFTER)
+        return Job.from_doc(doc) if doc else None
+
+    @translated
+    def look_later(self, job: Job, at: datetime, *, looks: int, message: str) -> bool:
+        """It stays uncertain; False if it was taken out of our hands meanwhile."""
+        fields = {"next_at": at, "looks": looks, "error.message": message}
+        return self._jobs.update_one(_looked_at(job), {"$set": fields}).matched_count == 1
+
+    @translated
+    def settle_looked(
+        self, job: Job, to: JobStatus, now: datetime, *, error: JobError | None = None, **fields: Any
+    ) -> bool:
+        """Move a job that is not uncertain any more; False if it was taken out of our hands meanwhile."""
+        check_move(JobStatus.UNCERTAIN, to)
+        update = _moved(to, now, code="reconciled", error=error, **fields)
+        update["$unset"] = LOOKING if error else {"error": "", **LOOKING}
+        return self._jobs.update_one(_looked_at(job), update).matched_count == 1
 
     @translated
     def stop_requested(self, job_id: str) -> bool:
         return self._jobs.find_one({"_id": job_id, "stop": True}, {"_id": 1}) is not None
+
+
+def _looked_at(job: Job) -> dict[str, Any]:
+    return {"_id": job.id, "status": str(JobStatus.UNCERTAIN), "next_at": job.next_at}
 
 
 def _stayed(moved: Any) -> Any:

@@ -27,7 +27,7 @@ from tests.support import connected, made_stale, nothing_is_sent
 class Victim:
     user: str
     grant: str
-    #: The job that needs the token; only at the exchange's steps.
+    #: The job that is held, or needs the token, or is looked for; where there is one.
     job: str | None
     strike: Strike
 
@@ -58,8 +58,11 @@ class World:
         user = f"u{uuid4().hex[:12]}"
         grant = connected(self.client, self.sandbox, user).id
         kind = point.partition(".")[0]
-        if kind == "exchange":
-            made_stale(self.documents, user)
+        if kind in {"exchange", "job", "reconcile"}:
+            if kind == "exchange":
+                made_stale(self.documents, user)
+            if kind == "reconcile":  # there is something to look for
+                self.sandbox.misbehave("tweets", "drop_after", times=1, account=user)
             job = self.client.schedule("x.post", user=user, payload={"text": f"held at {point}"}).id
             return Victim(user, grant, job, self.faults.arm(point, "hold", job))
         strike = self.faults.arm(point, "hold", grant)

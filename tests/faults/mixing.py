@@ -30,8 +30,13 @@ STEPS = [point for point in FaultPoint if point.startswith("exchange.")]
 #: Whose process is killed, or stands still past the lease, at one of these may have had the only copy of a reply.
 REPLY_AT_RISK = {FaultPoint.EXCHANGE_JOURNALED, FaultPoint.EXCHANGE_ANSWERED}
 
-#: Last seen here, a job may be posting.
-PERHAPS_POSTING = {"", str(FaultPoint.EXCHANGE_LEASED), str(FaultPoint.EXCHANGE_DONE)}
+#: Last seen here, a job may be posting; a moment may have passed since.
+PERHAPS_POSTING = {
+    "",
+    str(FaultPoint.EXCHANGE_LEASED),
+    str(FaultPoint.EXCHANGE_DONE),
+    *(str(point) for point in FaultPoint if point.startswith("job.")),
+}
 
 #: What a token endpoint does once to one user; True where the reply is lost for good.
 MISBEHAVIOURS: dict[str, tuple[dict, bool]] = {
@@ -46,7 +51,7 @@ MISBEHAVIOURS: dict[str, tuple[dict, bool]] = {
 #: The leases of the stack (tests/faults/conftest.py) are over by then.
 PAST_THE_LEASE_SECONDS = 24
 
-SETTLED = {*FINAL, JobStatus.PARKED, JobStatus.UNCERTAIN}
+SETTLED = {*FINAL, JobStatus.PARKED}
 
 
 @dataclass(slots=True)
@@ -87,7 +92,7 @@ class Mix:
             self.fates.append(Fate(f"seed{self.seed}-{n}", what, draw.choice(STEPS), misbehaviour))
         for fate in self.fates:
             self._begin(fate)
-        eventually(self._looked_after, seconds=150, what=f"all jobs have settled; so far {self.script}")
+        eventually(self._looked_after, seconds=240, what=f"all jobs have settled; so far {self.script}")
         self.world.faults.disarm()
         heal(self.world.stack)
 
@@ -123,8 +128,12 @@ class Mix:
         for process in self.world.stack.processes.values():
             if process.died:
                 process.start()
-        jobs = [self.world.client.job(fate.job) for fate in self.fates]
-        return not self._stopped and all(job.status in SETTLED for job in jobs)
+        return not self._stopped and all(self._settled(fate) for fate in self.fates)
+
+    def _settled(self, fate: Fate) -> bool:
+        """Nothing more happens; what is uncertain is looked for, unless there is nothing to look with."""
+        status = self.world.client.job(fate.job).status
+        return status in SETTLED or (status is JobStatus.UNCERTAIN and (fate.disconnected or fate.may_be_lost))
 
     def _suffered(self, struck: Struck) -> None:
         (fate,) = [fate for fate in self.fates if fate.job == struck.argument]

@@ -1,6 +1,6 @@
 """SIGKILL at every named step of exchange, renewal and revocation: each grant works, or says truly why not.
 
-A step that is added to ``FaultPoint`` is tried here without anybody's doing.
+A step that is added to ``FaultPoint`` is tried here, or on the job's path, without anybody's doing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from actas import GrantStatus, JobStatus
 from actas.fault_points import FaultPoint
 from tests.faults.every_step import Victim, World
 from tests.faults.injecting import heal
+from tests.faults.test_killed_on_a_jobs_path import ON_JOBS_PATH
 from tests.support import connected, eventually, family, made_stale
 
 #: The provider had rotated, and its reply died with the process: lost for good.
@@ -27,12 +28,12 @@ SECONDS = 90
 
 
 def test_every_step_is_tried():
-    assert {*OF_EXCHANGE, *OF_RENEWAL, *OF_REVOCATION} == set(FaultPoint)
+    assert {*OF_EXCHANGE, *OF_RENEWAL, *OF_REVOCATION, *ON_JOBS_PATH} == set(FaultPoint)
 
 
 @pytest.fixture(scope="module")
 def killed(world: World) -> Mapping[str, Victim]:
-    victims = world.hold_in("worker1", {str(point): point for point in FaultPoint})
+    victims = world.hold_in("worker1", {str(point): point for point in (*OF_EXCHANGE, *OF_RENEWAL, *OF_REVOCATION)})
     world.stack.processes["worker1"].kill()
     heal(world.stack)
     return victims

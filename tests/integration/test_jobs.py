@@ -211,13 +211,13 @@ def test_a_job_that_a_worker_lets_go_while_it_is_being_cancelled_never_runs(
     assert posts(user) == []
 
 
-def test_cancelling_a_job_whose_outcome_is_uncertain_is_too_late_and_leaves_it_alone(client, connect, sandbox, user):
+def test_cancelling_a_job_whose_outcome_is_uncertain_is_too_late_and_stops_a_repetition(client, connect, sandbox, user):
     connect(user)
     sandbox.misbehave("tweets", "drop_after", times=1, account=user)
     job = client.wait(client.schedule("x.post", user=user, payload={"text": "maybe"}).id)
     assert client.cancel(job.id).outcome == "too_late"
     there = client.job(job.id)
-    assert (there.status, there.stop) == (JobStatus.UNCERTAIN, False)
+    assert (there.status, there.stop) == (JobStatus.UNCERTAIN, True)
 
 
 def test_cancelling_a_job_that_is_done_is_too_late(client, connect, user):

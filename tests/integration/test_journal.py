@@ -20,33 +20,10 @@ from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.errors import MongoRefused, MongoUnavailable
 from tests.conftest import TIMES
+from tests.integration.by_hand import LATER, Failing, row, send_again
 from tests.support import eventually, settings_from
 from worker.room import Room
 from worker.run import run
-
-LATER = timedelta(hours=1)
-
-
-class Failing:
-    """A store one of whose methods fails the first times: before it has written, or after, so that only its answer is lost."""
-
-    def __init__(
-        self, store: Any, method: str, *, written: bool, times: int = 1, error: type[Exception] = MongoUnavailable
-    ) -> None:
-        self._store, self._method, self._written, self._left, self._error = store, method, written, times, error
-
-    def __getattr__(self, name: str) -> Any:
-        whole = getattr(self._store, name)
-
-        def failing(*args: Any, **kwargs: Any) -> Any:
-            if not self._left:
-                return whole(*args, **kwargs)
-            self._left -= 1
-            if self._written:
-                whole(*args, **kwargs)
-            raise self._error
-
-        return failing if name == self._method else whole
 
 
 @pytest.fixture
@@ -70,16 +47,6 @@ def job(client: Client, connect: Callable[[str], Any], user: str, documents: Any
     job = client.schedule("x.post", user=user, payload={"text": "once"}, at=datetime.now(UTC) + LATER)
     send_again(documents, job)
     return job
-
-
-def send_again(documents: Any, job: Job) -> None:
-    """As dispatch would."""
-    moved = documents["jobs"].update_one({"_id": job.id, "status": "scheduled"}, {"$set": {"status": "queued"}})
-    assert moved.modified_count == 1
-
-
-def row(documents: Any, job: Job) -> Any:
-    return documents["effects"].find_one({"_id": f"{job.id}:1"})
 
 
 @pytest.mark.parametrize("written", [True, False], ids=["only the answer is lost", "nothing is written"])
@@ -266,7 +233,7 @@ def test_an_orphan_whose_journal_cannot_be_read_stays_an_orphan(client: Client, 
     documents["jobs"].update_one({"_id": job.id}, {"$set": orphan})
     documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started", "owner": "the dead worker"})
     with pytest.raises(MongoUnavailable):
-        run(job.id, replace(room, effects=Failing(room.effects, "look", written=False)))
+        run(job.id, replace(room, effects=Failing(room.effects, "of_job", written=False)))
     assert client.job(job.id).status is JobStatus.RUNNING
     documents["jobs"].update_one({"_id": job.id}, {"$set": {"claim.until": datetime.now(UTC)}})
     # Rescued by the stack's scheduler, and looked into by one of its workers.

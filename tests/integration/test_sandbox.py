@@ -547,7 +547,10 @@ def test_a_reply_needs_a_post_that_is_there(provider, user):
     first = provider.post(token, "one").json()["data"]["id"]
     assert provider.post(token, "two", reply={"in_reply_to_tweet_id": first}).status_code == 201
     assert provider.api("DELETE", f"/2/tweets/{first}", token).json() == {"data": {"deleted": True}}
-    assert provider.post(token, "three", reply={"in_reply_to_tweet_id": first}).status_code == 403
+    for gone in (first, "1"):
+        refused = provider.post(token, "three", reply={"in_reply_to_tweet_id": gone})
+        assert refused.status_code == 403
+        assert refused.json()["detail"] == "You attempted to reply to a Tweet that is deleted or not visible to you."
 
 
 @pytest.mark.parametrize(("text", "status"), [("x" * 280, 201), ("x" * 281, 403), ("x" * 5000, 403), ("中" * 141, 403)])
@@ -599,6 +602,53 @@ def test_a_timeline_is_narrowed_by_time_and_id_and_tells_only_what_is_asked(prov
     assert ids(end_time=(now - timedelta(minutes=1)).isoformat()) == []
     [post, *_] = provider.api("GET", f"/2/users/{account_id(user)}/tweets", token).json()["data"]
     assert "created_at" not in post
+
+
+def test_a_timeline_shows_texts_links_and_replies_as_x_does_in_the_words_it_is_asked_in(provider, user):
+    token = provider.connect(user)["access_token"]
+    made = provider.post(token, " see https://a.example/b & <c>").json()["data"]
+    provider.post(token, "two", reply={"in_reply_to_tweet_id": made["id"]})
+
+    def shown(**query: str) -> list[dict]:
+        reply = provider.api("GET", f"/2/users/{account_id(user)}/tweets", token, params=query)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["data"]
+
+    current = {"post.fields": "created_at,entities,nonsense", "expansions": "referenced_posts"}
+    reply, first = shown(**current)
+    assert reply["referenced_posts"] == [{"type": "replied_to", "id": made["id"]}]
+    assert set(first) == {"id", "text", "edit_history_post_ids", "created_at", "entities"}
+    [url] = first["entities"]["urls"]
+    assert first["text"] == made["text"] == f"see {url['url']} &amp; &lt;c&gt;"
+    assert url["expanded_url"] == "https://a.example/b"
+    assert "entities" not in reply
+    older, _ = shown(**{"tweet.fields": "referenced_tweets"})
+    assert older["referenced_tweets"] == [{"type": "replied_to", "id": made["id"]}]
+    assert set(older) == {"id", "text", "edit_history_tweet_ids", "referenced_tweets"}
+    for silent in ({"post.fields": "referenced_posts"}, {"post.fields": "referenced_tweets.id"}, {"expansions": "x"}):
+        assert not any(name.startswith("referenced") for post in shown(**silent) for name in post)
+
+
+def test_a_timeline_needs_a_token_and_an_account(provider, user):
+    token = provider.connect(user)["access_token"]
+    path = f"/2/users/{account_id(user)}/tweets"
+    assert provider.http.get(path).status_code == 401
+    reply = provider.api("GET", f"/2/users/{account_id(user + '-nobody')}/tweets", token)
+    assert (reply.status_code, set(reply.json())) == (200, {"errors"})
+    other = provider.connect(f"{user}-2")["access_token"]
+    provider.post(other, "theirs")
+    assert provider.api("GET", path, token).json() == {"meta": {"result_count": 0}}
+
+
+def test_a_post_may_take_its_time_to_be_on_the_timeline(provider, user):
+    token = provider.connect(user)["access_token"]
+    path = f"/2/users/{account_id(user)}/tweets"
+    provider.control.settle(3600, user)
+    provider.post(token, "made")
+    assert provider.texts(user) == ["made"]
+    assert provider.api("GET", path, token).json() == {"meta": {"result_count": 0}}
+    provider.control.settle(1, user)
+    eventually(lambda: provider.api("GET", path, token).json()["meta"]["result_count"] == 1)
 
 
 @pytest.mark.parametrize(
@@ -732,6 +782,9 @@ def test_a_day_passes_at_once_and_ends_what_it_ends(tmp_path, user):
         ("misbehave", {"endpoint": "tweets", "how": "empty", "status": 500}),
         ("misbehave", {"endpoint": "tweets", "how": "empty", "times": 0}),
         ("misbehave", {"endpoint": "tweets", "how": "empty", "tims": 1}),
+        ("settle", {"seconds": -1}),
+        ("settle", {"seconds": 1e9}),
+        ("settle", {}),
         ("kill", {}),
         ("expire_access", {"acount": "alice"}),
     ],
@@ -863,6 +916,21 @@ def test_me_and_revoke_misbehave_too(provider, user, endpoint):
     with pytest.raises(httpx.RemoteProtocolError):
         provider.http.request(method, path, data=data, headers={"authorization": authorization})
     assert provider.family(user)["alive"] is (endpoint == "me")
+
+
+def test_the_timeline_misbehaves_by_itself(provider, user):
+    token = provider.connect(user)["access_token"]
+    path = f"/2/users/{account_id(user)}/tweets"
+    provider.control.misbehave("timeline", "status", status=429, headers={"x-rate-limit-reset": "1"}, body={}, times=1)
+    provider.control.misbehave("timeline", "status", status=503, body={}, account=user, times=1)
+    assert provider.post(token, "made").status_code == 201
+    assert [provider.api("GET", path, token).status_code for _ in range(3)] == [429, 503, 200]
+    provider.control.misbehave("timeline", "hold_after")
+    with in_background(provider.api, "GET", path, token) as reply:
+        eventually(lambda: provider.control.held() == 1)
+        assert provider.api("GET", "/2/users/me", token).status_code == 200
+        provider.control.release()
+        assert reply.result(20).json()["meta"]["result_count"] == 1
 
 
 def test_a_slow_request_is_answered_late_and_carried_out_though_nobody_waits(provider, user):

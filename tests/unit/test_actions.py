@@ -13,6 +13,7 @@ from actas.http import NoReply
 from actas.providers import BUILT_IN as PROVIDERS
 
 POST = BUILT_IN["x.post"]
+THREAD = BUILT_IN["x.thread"]
 FAMILY = "👨‍👩‍👧‍👦"  # one emoji of seven code points
 LINK = "https://example.com/" + "a" * 300
 
@@ -135,6 +136,31 @@ def test_a_wrong_field_is_named_and_its_content_is_not_shown(payload, words):
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({}, "x.thread: posts: Field required"),
+        ({"posts": "canary"}, "x.thread: posts: "),
+        ({"posts": []}, "x.thread: posts: Tuple should have at least 2 items"),
+        ({"posts": ["canary"]}, "x.thread: posts: Tuple should have at least 2 items after validation, not 1"),
+        ({"posts": [f"canary {n}" for n in range(26)]}, "x.thread: posts: Tuple should have at most 25 items"),
+        (
+            {"posts": ["canary", "canary" * 50]},
+            "posts.1: Value error, must be 1 to 280 characters as X counts them; this",
+        ),
+        ({"posts": ["", "canary"]}, "x.thread: posts.0: Value error, must be 1 to 280 characters"),
+        ({"posts": ["canary", None]}, "x.thread: posts.1: "),
+        ({"posts": ["canary", {"text": "canary"}]}, "x.thread: posts.1: "),
+        ({"posts": ["canary", "two"], "text": "canary"}, "x.thread: text: Extra inputs are not permitted"),
+    ],
+)
+def test_of_a_thread_it_is_said_which_post_does_not_fit(payload, words):
+    with pytest.raises(InvalidPayload) as caught:
+        THREAD.parse(payload)
+    assert words in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
 def test_a_payload_cannot_be_changed_once_it_was_checked():
     with pytest.raises(ValueError, match="frozen"):
         POST.parse({"text": "hi"}).text = "ho"
@@ -172,6 +198,27 @@ def test_an_accepted_post_without_an_id_is_of_unknown_outcome(answer):
     assert len(api.asked) == 1
 
 
+@pytest.mark.parametrize("count", [2, 25])
+def test_a_thread_has_a_step_for_each_post_each_a_reply_to_the_one_before(count):
+    payload = THREAD.parse({"posts": [f"{n}" for n in range(count)]})
+    assert THREAD.steps(payload) == count
+    made: list[str] = []
+    for n in range(count):
+        api = Api({"data": {"id": f"1{n}"}})
+        made.append(THREAD.perform_step(api, payload, "job", tuple(made)).reference)
+        reply = {"reply": {"in_reply_to_tweet_id": made[n - 1]}} if n else {}
+        assert api.asked == [("POST", "/2/tweets", {"text": f"{n}", **reply})]
+    first = Api({"data": {"id": "9"}})
+    assert THREAD.perform(first, payload, "job") == Result("9")
+    assert first.asked == [("POST", "/2/tweets", {"text": "0"})]
+
+
+def test_a_post_is_one_step():
+    api = Api({"data": {"id": "7"}})
+    payload = POST.parse({"text": "hi"})
+    assert (POST.steps(payload), POST.perform_step(api, payload, "job", ())) == (1, Result("7"))
+
+
 # --- by name ---
 
 
@@ -191,9 +238,9 @@ def test_every_built_in_action_says_what_it_is(action):
     assert action.payload_type.model_config["extra"] == "forbid"
 
 
-def test_a_post_is_not_idempotent():
+def test_posts_are_not_idempotent():
     """X has no idempotency header: repeated after an unknown outcome, it could be posted twice."""
-    assert POST.idempotent is False
+    assert (POST.idempotent, THREAD.idempotent) == (False, False)
 
 
 def test_the_scopes_of_a_provider_are_those_of_all_its_actions():

@@ -16,7 +16,7 @@ import worker
 from actas.actions import Refused
 from actas.errors import ActasError, GrantDead, JobRefused, MongoRefused, MongoUnavailable, TokenEndpointError
 from actas.stores.database import translated
-from worker.errors import AtGate, NeedsUser, NotYet, RateLimited, Stopped
+from worker.errors import AtGate, NeedsUser, NotNow, NotYet, RateLimited, Stopped
 
 #: Celery's doors read settings when they are imported; they define no errors of ours.
 DOORS = {"worker.app", "worker.tasks", "scheduler.app", "scheduler.tasks", "actas.sandbox.__main__"}
@@ -27,6 +27,7 @@ NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 ARGUMENTS = {
     TokenEndpointError: {"provider_code": "x"},
     NotYet: {"at": NOW},
+    NotNow: {"at": NOW},
     AtGate: {"until": NOW, "gate": "g"},
 }
 
@@ -92,7 +93,7 @@ def test_without_a_message_an_error_says_its_docstrings_first_line(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in ERRORS if not issubclass(kind, (AtGate, NotYet))], ids=lambda kind: kind.__name__
+    "kind", [kind for kind in ERRORS if not issubclass(kind, (AtGate, NotNow, NotYet))], ids=lambda kind: kind.__name__
 )
 def test_with_a_message_an_error_says_that(kind):
     arguments = {"provider_code": "x"} if issubclass(kind, TokenEndpointError) else {}

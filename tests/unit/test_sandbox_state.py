@@ -399,6 +399,43 @@ def test_deleted_posts_leave_the_timeline_but_not_the_ledger(books):
     assert refused(books.post, alice, "re", reply_to=post.id) is Reason.REPLY
 
 
+def test_a_post_is_on_its_timeline_once_it_has_settled_though_it_is_made_at_once(books, clock):
+    alice, bob = (books.authenticate(grant(books, name).access_token, ()) for name in ("alice", "bob"))
+    books.settle(60)
+    books.settle(10, "bob")
+    for family in (alice, bob):
+        books.post(family, "hi")
+
+    def seen() -> list[int]:
+        return [len(books.timeline(account_id(name))) for name in ("alice", "bob")]
+
+    assert (seen(), len(books.latest(9)), len(books.ledger()["posts"])) == ([0, 0], 2, 2)
+    assert refused(books.post, alice, "hi") is Reason.DUPLICATE
+    clock.pass_(10)
+    assert seen() == [0, 1]
+    clock.pass_(49.999)
+    assert seen() == [0, 1]
+    clock.pass_(0.001)
+    assert seen() == [1, 1]
+    books.post(alice, "again")
+    books.settle(0)
+    assert seen() == [2, 1]
+
+
+def test_there_is_a_timeline_for_whoever_has_an_account(books):
+    assert books.timeline(account_id("alice")) is None
+    grant(books, "alice")
+    assert books.timeline(account_id("alice")) == []
+
+
+def test_the_ledger_says_what_replies_to_what(books):
+    alice = books.authenticate(grant(books).access_token, ())
+    first = books.post(alice, "one")
+    books.post(alice, "two", reply_to=first.id)
+    assert refused(books.post, alice, "three", reply_to="1") is Reason.REPLY
+    assert [entry["reply_to"] for entry in books.ledger()["posts"]] == [None, first.id]
+
+
 def test_post_ids_are_numeric_and_grow_whatever_the_clock_does(books, clock):
     alice = books.authenticate(grant(books).access_token, ())
     ids = []

@@ -192,6 +192,13 @@ CALLS = {
         {(S.RUNNING, to) for to in MOVES[S.RUNNING]},
     ),
     "settle_late": (lambda jobs: jobs.settle_late("j", NOW, result="r"), {(S.UNCERTAIN, S.SUCCEEDED)}),
+    "uncertain": (lambda jobs: jobs.uncertain(NOW, 10), set()),
+    "begin_look": (lambda jobs: jobs.begin_look("j", now=NOW, until=NOW), set()),
+    "look_later": (lambda jobs: jobs.look_later(JOB, NOW, looks=1, message="m"), set()),
+    "settle_looked": (
+        lambda jobs: [jobs.settle_looked(JOB, to, NOW) for to in MOVES[S.UNCERTAIN]],
+        {(S.UNCERTAIN, to) for to in MOVES[S.UNCERTAIN]},
+    ),
     "stop_requested": (lambda jobs: jobs.stop_requested("j"), set()),
 }
 

@@ -1,0 +1,5 @@
+"""Actions on X (API v2)."""
+
+from actas.actions.x.posting import Post, Thread
+
+__all__ = ["Post", "Thread"]

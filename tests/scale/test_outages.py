@@ -1,0 +1,151 @@
+"""Long outages and long limits with much that is due: everything waits, nothing storms, nobody else is late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import hvac
+import pytest
+from pymongo import MongoClient
+
+from actas import Client, JobRequest, JobStatus
+from actas.embedded.stack import Stack
+from actas.sandbox.remote import SandboxControl
+from tests.conftest import TIMES
+from tests.scale.counting_proxy import CountingProxy
+from tests.support import connected, eventually, made_stale, settings_from
+
+JOBS = 1_000
+USERS = 20
+SEALED_SECONDS = 300
+LIMITED_SECONDS = 900
+
+#: What the fleet may ask of a Vault that does not answer, a second: the probes, and what is not a job.
+CALLS_A_SECOND = 5
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[CountingProxy]:
+    proxy = CountingProxy()
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, proxy: CountingProxy) -> Iterator[Stack]:
+    """All of ours, but for this process, go to Vault by way of the proxy."""
+    settings = TIMES | {"ACTAS_VAULT_ADDR": proxy.url}
+    with Stack(tmp_path_factory.mktemp("stack"), workers=2, settings=settings) as stack:
+        stack.start_servers()
+        host, _, port = stack.servers.bao.url.removeprefix("http://").partition(":")
+        proxy.target = (host, int(port))
+        stack.install()
+        stack.start_processes()
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def sandbox(stack: Stack) -> SandboxControl:
+    return SandboxControl(stack.sandbox_url)
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(settings_from(stack.role_env("app-demo"))) as client:
+        yield client
+
+
+@pytest.fixture
+def documents(stack: Stack) -> Iterator[Any]:
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
+        yield admin["actas"]
+
+
+def texts(sandbox: SandboxControl) -> list[str]:
+    return [post["text"] for post in sandbox.ledger()["posts"]]
+
+
+@pytest.mark.timeout(1800)
+def test_jobs_wait_for_a_sealed_vault_without_asking_it_all_the_time(client, sandbox, stack, documents, proxy, scale):
+    """Each job needs Vault: no access token is alive, and no data key was unwrapped before."""
+    count, seconds = round(JOBS * scale), max(20, SEALED_SECONDS * scale)
+    users = [f"sealed{n}" for n in range(min(USERS, count))]
+    for user in users:
+        connected(client, sandbox, user)
+        made_stale(documents, user)
+    due = datetime.now(UTC) + timedelta(seconds=10)
+    jobs = client.schedule_many(
+        [JobRequest("x.post", users[n % len(users)], {"text": f"sealed {n}"}, at=due) for n in range(count)]
+    )
+    hvac.Client(url=stack.servers.bao.url, token=stack.servers.bao.token.get_secret_value()).sys.seal()
+    eventually(lambda: datetime.now(UTC) > due, what="they are due")
+    asked_before = proxy.requests
+    ends_at = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > ends_at, seconds=seconds + 60, what="it was sealed for that long")
+    asked = proxy.requests - asked_before
+    ids = [job.id for job in jobs]
+    waiting = documents["jobs"].count_documents(
+        {"_id": {"$in": ids}, "status": {"$in": ["scheduled", "queued", "running"]}, "attempts": 0}
+    )
+    stack.servers.bao.restart()  # it unseals itself
+    back_at = time.monotonic()
+    eventually(
+        lambda: documents["jobs"].count_documents({"_id": {"$in": ids}, "status": "succeeded"}) == count,
+        seconds=120 + count / 5,
+        what="all are done",
+    )
+    print(  # noqa: T201
+        f"sealed for {seconds:.0f} s with {count} jobs due: {asked} calls to Vault ({asked / seconds:.2f}/s), all done "
+        f"{time.monotonic() - back_at:.1f} s after it was back"
+    )
+    assert waiting == count, "none failed, and no attempt was spent"
+    assert documents["jobs"].count_documents({"_id": {"$in": ids}, "attempts": 1}) == count
+    assert sorted(texts(sandbox)) == sorted(f"sealed {n}" for n in range(count))
+    assert asked < seconds * CALLS_A_SECOND
+
+
+@pytest.mark.timeout(1800)
+def test_a_users_limit_of_a_quarter_of_an_hour_delays_nobody_else(client, sandbox, documents, scale):
+    seconds = max(15, LIMITED_SECONDS * scale)
+    limited, others = "limited", [f"other{n}" for n in range(5)]
+    for user in (limited, *others):
+        connected(client, sandbox, user)
+    reset = int(time.time() + seconds)
+    headers = {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(reset)}
+    sandbox.misbehave("tweets", "status", status=429, headers=headers, body={}, account=limited)
+    now = datetime.now(UTC)
+
+    def schedule(user: str, n: int) -> Any:
+        at = now + timedelta(seconds=1 + n * seconds / 20)
+        return client.schedule("x.post", user=user, payload={"text": f"{user} {n}"}, at=at)
+
+    theirs = [schedule(limited, n) for n in range(10)]
+    free = [schedule(user, n) for user in others for n in range(20)]
+    eventually(
+        lambda: all(client.job(job.id).status is JobStatus.SUCCEEDED for job in free),
+        seconds=seconds + 60,
+        what="everybody else's are done",
+    )
+    late = sorted((client.job(job.id).finished_at - job.run_at).total_seconds() for job in free)
+    assert all(client.job(job.id).status is not JobStatus.SUCCEEDED for job in theirs) or time.time() > reset
+    eventually(lambda: time.time() > reset, seconds=seconds, what="the limit is over")
+    sandbox.behave()
+    done = [
+        eventually(
+            lambda job=job: (now := client.job(job.id)).status is JobStatus.SUCCEEDED and now,
+            seconds=max(60, seconds / 5),
+            what="the limited user's are done",
+        )
+        for job in theirs
+    ]
+    assert all(job.finished_at.timestamp() >= reset for job in done)
+    asked = [job.attempts for job in done]
+    print(  # noqa: T201
+        f"limited for {seconds:.0f} s; others' lateness p50 {late[len(late) // 2]:.2f} s, worst {late[-1]:.2f} s; the "
+        f"limited user's {len(done)} jobs were done within {max(j.finished_at.timestamp() for j in done) - reset:.1f} s"
+    )
+    assert late[-1] < 5
+    assert asked == [1] * len(done)
