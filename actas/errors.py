@@ -7,6 +7,7 @@ because their texts and locals may hold what we must not show.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -155,6 +156,11 @@ class ProviderBusy(ProviderUnavailable):
     """The provider asked us to come back later (429); it did nothing."""
 
     code = "provider_busy"
+
+    def __init__(self, message: str | None = None, *, until: datetime | None = None) -> None:
+        """``until``: when it wants to be asked again, if that is known."""
+        super().__init__(message)
+        self.until = until
 
 
 # --- refusals by Vault, and by our own checks ---

@@ -31,28 +31,33 @@ LONGEST = timedelta(hours=26)
 
 
 def provider_gate(provider: str) -> str:
-    """A provider that is in trouble itself."""
+    """A provider whose API is in trouble."""
     return f"provider:{provider}"
 
 
 def client_gate(app: str, provider: str) -> str:
-    """An app's own standing at a provider: its credentials, its caps, its credits."""
+    """An app's own standing at a provider's API: its caps, its credits."""
     return f"client:{app}:{provider}"
 
 
+def grant_gate(grant: str, action: str) -> str:
+    """One user's limit at one endpoint."""
+    return f"grant:{grant}:{action}"
+
+
+def token_gate(provider: str) -> str:
+    """A provider whose token endpoint is in trouble; who has a live access token does not meet this gate."""
+    return f"token:{provider}"
+
+
 def exchange_gate(app: str, provider: str) -> str:
-    """An app's limit at a provider's token endpoint; who has a live access token does not meet it."""
+    """An app's own standing at a provider's token endpoint: its credentials, its limit there."""
     return f"exchange:{app}:{provider}"
 
 
 def chore_gate(app: str, provider: str) -> str:
     """Where exchanges that no job waits for keep away from a provider that is busy."""
     return f"chores:{app}:{provider}"
-
-
-def grant_gate(grant: str, action: str) -> str:
-    """One user's limit at one endpoint."""
-    return f"grant:{grant}:{action}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Standing:
     level: int = 0
     #: Failures in a row while it was open.
     failures: int = 0
-    #: Somebody is on his way as the probe, and has until then.
+    #: Somebody is on the way as the probe, and has until then.
     probing: bool = False
 
     def closed(self, now: datetime) -> bool:
@@ -104,16 +109,15 @@ class GateReader:
     def closed(self, gates: Sequence[str]) -> dict[str, datetime]:
         """Which of these gates are closed now, and until when; none of them while Redis is away."""
         now = self._clock()
-        standings = ((gate, Standing.from_text(text)) for gate, text in self._look(gates).items())
-        return {gate: standing.until for gate, standing in standings if standing.closed(now)}
+        return {gate: standing.until for gate, standing in self.standings(gates).items() if standing.closed(now)}
 
-    def _look(self, gates: Sequence[str]) -> dict[str, str | None]:
-        """What is written of each of these gates; nothing while Redis is away."""
+    def standings(self, gates: Sequence[str]) -> dict[str, Standing]:
+        """How each of these gates stands; nothing while Redis is away."""
         if not gates:
             return {}
         try:
-            found = self._redis.mget([PREFIX + gate for gate in gates])
+            found = cast("list[str | None]", self._redis.mget([PREFIX + gate for gate in gates]))
         except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
             log.warning("gate.look redis=%s", type(error).__name__)
             return {}
-        return dict(zip(gates, cast("list[str | None]", found), strict=True))
+        return {gate: Standing.from_text(text) for gate, text in zip(gates, found, strict=True)}

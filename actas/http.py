@@ -32,6 +32,12 @@ class NotSent(ActasError):
     code = "not_sent"
 
 
+class NotWritten(NotSent):
+    """The request could not be written; that is the request's own fault, and nobody else's."""
+
+    code = "not_written"
+
+
 class NoReply(ActasError):
     """The request may have been sent, and no whole reply came; nobody here can know its effect."""
 
@@ -99,7 +105,7 @@ class Http:
                 timeout=httpx.Timeout(seconds, connect=min(seconds, 5), pool=min(seconds, 5)),
             )
         except (httpx.InvalidURL, UnicodeError, ValueError, TypeError):
-            raise NotSent("the request could not be written") from None
+            raise NotWritten from None
         try:
             auth = httpx.BasicAuth(basic_auth[0], basic_auth[1].get_secret_value()) if basic_auth else None
             response = self._client.send(request, auth=auth, stream=True)
@@ -113,7 +119,7 @@ class Http:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
             raise NotSent from None
         except httpx.LocalProtocolError:
-            raise NotSent("the request could not be written") from None
+            raise NotWritten from None
         # The last two are about where a reply redirects to; our own address was read above.
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError):
             raise NoReply from None

@@ -17,6 +17,7 @@ from actas.clock import to_milliseconds
 from actas.errors import ClientRefused, GrantDead, ProviderBusy, ProviderUnavailable, TokenEndpointError
 from actas.http import Http, Reply
 from actas.providers import Provider
+from actas.rate_limits import retry_at
 from actas.settings import ClientCredentials
 from actas.unshown import Unshown
 
@@ -153,7 +154,7 @@ def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
         if not isinstance(body.get("scope"), str):
             body["scope"] = None  # the same: what was granted is known from connecting
         return parse_tokens(body, now, default_expires_seconds=default)
-    raise _refusal(provider, reply)
+    raise _refusal(provider, reply, now)
 
 
 def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_seconds: int) -> Tokens:
@@ -225,7 +226,7 @@ def _refresh_lifetime(body: Mapping[str, object]) -> float | None:
     return None
 
 
-def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderUnavailable:
+def _refusal(provider: Provider, reply: Reply, now: datetime | None = None) -> TokenEndpointError | ProviderUnavailable:
     body = reply.json()
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, str):
@@ -235,7 +236,8 @@ def _refusal(provider: Provider, reply: Reply) -> TokenEndpointError | ProviderU
         if error in CLIENT_ERRORS:
             return ClientRefused(provider_code=_short(error))
     if reply.status == 429:
-        return ProviderBusy(f"{provider.name}'s token endpoint answered 429 and no tokens")
+        until = retry_at(reply.headers, provider.rate_limit_headers, now) if now else None
+        return ProviderBusy(f"{provider.name}'s token endpoint answered 429 and no tokens", until=until)
     if reply.status >= 500 or not isinstance(error, str):
         return ProviderUnavailable(f"{provider.name}'s token endpoint answered {reply.status} and no tokens")
     return TokenEndpointError(f"{provider.name}'s token endpoint refused: {_short(error)}", provider_code=_short(error))

@@ -12,7 +12,7 @@ import pytest
 from actas import Client, Grant, Settings
 from actas.embedded.stack import Stack
 from actas.sandbox.remote import SandboxControl
-from tests.support import connected, settings_from
+from tests.support import connected, open_all_gates, settings_from
 
 #: A request that the sandbox holds must outlast whatever a test does meanwhile, also on a machine that stalls; so
 #: these are generous. What waits for leases to end has a stack of its own (tests/faults).
@@ -52,12 +52,13 @@ def sandbox(stack: Stack) -> SandboxControl:
 
 @pytest.fixture(autouse=True)
 def well_behaved(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No test leaves the sandbox misbehaving for the next one."""
+    """No test leaves the sandbox misbehaving for the next one, or a gate closed."""
     yield
     if {"stack", "sandbox"} <= set(request.fixturenames):
         control: SandboxControl = request.getfixturevalue("sandbox")
         control.behave()
         control.release()
+        open_all_gates(request.getfixturevalue("stack"))
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,14 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
+import redis
 
 from actas import Client, Grant, Settings
 from actas.embedded.stack import Stack
@@ -57,6 +58,13 @@ def nothing_is_sent(stack: Stack) -> Iterator[None]:
         yield
     finally:
         stack.processes["scheduler"].resume()
+
+
+def open_all_gates(stack: Stack) -> None:
+    """What a test has closed does not hold up the next one."""
+    with redis.Redis.from_url(stack.servers.valkey.url.get_secret_value()) as admin, suppress(redis.RedisError):
+        for gate in admin.scan_iter("actas:gate:*"):
+            admin.delete(gate)
 
 
 def killed_after(calls: int, method: str) -> list[str]:

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from actas.envelope import Purpose
 from actas.errors import (
     ActasError,
-    ClientRefused,
     EnvelopeError,
     EnvelopeVersionError,
     GrantDead,
@@ -24,7 +23,7 @@ from actas.errors import (
     VaultUnavailable,
 )
 from actas.fault_points import FaultPoint, reached
-from actas.gates import chore_gate, client_gate
+from actas.gates import chore_gate
 from actas.ids import new_id
 from actas.oauth import TokenEndpoint
 from actas.records import Grant, GrantStatus
@@ -83,16 +82,14 @@ def exchange_without_job(
     Raises:
         AtGate, and as ``Exchange.exchange``.
     """
+    room.outage.check()
     chores = chore_gate(grant.app, grant.provider)
-    room.gates.check([client_gate(grant.app, grant.provider), chores])
-    try:
-        _, token = room.exchange.exchange(grant.id, needed=needed, asked_by=asked_by, new_key=new_key)
-    except ClientRefused:
-        room.gates.close_to_client(grant.app, grant.provider)
-        raise
-    except ProviderBusy:
-        room.gates.close(chores, room.clock() + BUSY_PAUSE)
-        raise
+    with room.exchange.passing(grant, chores):
+        try:
+            _, token = room.exchange.exchange(grant.id, needed=needed, asked_by=asked_by, new_key=new_key)
+        except ProviderBusy:
+            room.gates.close(chores, room.clock() + BUSY_PAUSE)
+            raise
     return token is not None
 
 

@@ -40,8 +40,11 @@ OUTAGE_PAUSE = timedelta(seconds=5)
 TOKEN_PAUSE = timedelta(seconds=1)
 OPERATOR_PAUSE = timedelta(minutes=1)
 
-#: How much later than a gate's opening a job comes back, so that they do not all come at once.
-GATE_SPREAD = timedelta(seconds=2)
+#: How much later than a gate's opening a job comes back, so that they do not all come at once: a part of the wait, for
+#: the longer it was the more of them wait.
+SPREAD = 0.1
+SHORTEST_SPREAD = timedelta(seconds=2)
+LONGEST_SPREAD = timedelta(minutes=1)
 
 #: A message may be early by so much because clocks differ; by more, something else is wrong.
 CLOCK_SKEW = timedelta(seconds=10)
@@ -67,6 +70,8 @@ def decide(error: Exception, *, attempt: int, now: datetime, deadline: datetime,
     ``attempt`` is the number of attempts spent before this one; ``jitter`` is uniform in [0, 1).
     """
     to, at, counts = _next(error, attempt, now, jitter)
+    if isinstance(error, errors.AtGate):
+        at = _after_opening(error.until, now, deadline, jitter)
     # An error that is none of ours is a mistake somewhere; its text may hold anything, so only its kind is shown.
     code = _code(error)
     message = str(error) if isinstance(error, ActasError) else f"unexpected {type(error).__name__}"
@@ -122,7 +127,7 @@ def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple
     if isinstance(error, errors.NotYet):
         return JobStatus.SCHEDULED, error.at, False
     if isinstance(error, errors.AtGate):
-        return JobStatus.SCHEDULED, error.until + GATE_SPREAD * jitter, False
+        return JobStatus.SCHEDULED, error.until, False
     for kind, to in ENDS.items():
         if isinstance(error, kind):
             return to, None, False
@@ -133,6 +138,12 @@ def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple
     if hopeless or attempt + 1 >= MAX_ATTEMPTS:
         return JobStatus.FAILED, None, True
     return JobStatus.SCHEDULED, now + jitter * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt), True
+
+
+def _after_opening(until: datetime, now: datetime, deadline: datetime, jitter: float) -> datetime:
+    """When a job that waits at a gate comes back; the spreading itself never makes it miss its deadline."""
+    spread = min(max((until - now) * SPREAD, SHORTEST_SPREAD), LONGEST_SPREAD)
+    return until + min(spread, max((deadline - until) / 2, timedelta())) * jitter
 
 
 def _code(error: Exception) -> str:

@@ -94,6 +94,26 @@ class RateLimited(AtGate):
 
     code = "rate_limited"
 
+    def __init__(
+        self, until: datetime, *, gate: str, user_until: datetime | None = None, app_until: datetime | None = None
+    ) -> None:
+        """``until`` is when to ask again; the others tell until when whose limit is exhausted."""
+        super().__init__(until, gate=gate)
+        self.user_until = user_until
+        self.app_until = app_until
+
+
+class UsageCapped(RateLimited):
+    """The app has used up what the provider lets it do in a month, or the like."""
+
+    code = "usage_capped"
+
+
+class OutOfCredits(RateLimited):
+    """The app must pay before the provider does anything for it (402)."""
+
+    code = "out_of_credits"
+
 
 class AccessTokenRefused(ActasError):
     """The provider's API did not accept the access token (401)."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -22,6 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from actas.clock import Clock
 from actas.envelope import Purpose
 from actas.errors import (
+    ActasError,
     GrantDead,
     MongoRefused,
     MongoUnavailable,
@@ -30,6 +32,7 @@ from actas.errors import (
     TokenEndpointError,
 )
 from actas.fault_points import FaultPoint, reached
+from actas.gates import exchange_gate, token_gate
 from actas.granting import encrypt_tokens, wrapped_key
 from actas.http import Http, NoReply, NotSent
 from actas.ids import new_id
@@ -41,7 +44,9 @@ from actas.settings import LEASE_MARGIN_SECONDS, ClientCredentials, Settings
 from actas.stores.grants import Grants, TokenWrite
 from actas.vault.room import VaultRoom
 from worker.audit import Audit, error_code
+from worker.closing import Whose, busy
 from worker.errors import NeedsUser, Outrun, Stopped, TokenPending, WrongClient
+from worker.gates import Gates
 from worker.keys import DataKeys
 from worker.rescue_slots import Answer, RescueSlots, SlotsUnavailable
 
@@ -91,6 +96,7 @@ class Exchange:
     keys: DataKeys
     vault: VaultRoom
     http: Http
+    gates: Gates
     providers: Providers
     settings: Settings
     clock: Clock
@@ -105,6 +111,7 @@ class Exchange:
 
         Raises:
             TokenPending: somebody else is at it; come back soon.
+            AtGate: the token endpoint is in trouble, or refuses or limits the app.
             NeedsUser, Stopped: the grant does not work any more.
             WrongClient, ClientRefused, TokenEndpointError, NotSent, NoReply, Unavailable, EnvelopeError: it failed.
         """
@@ -120,11 +127,16 @@ class Exchange:
             except TimeoutError:
                 raise TokenPending from None
         try:
-            after, token = self.exchange(grant.id, needed=lambda leased: not self.is_live(leased), asked_by=asked_by)
+            with self.passing(grant):
+                after, token = self.exchange(
+                    grant.id, needed=lambda leased: not self.is_live(leased), asked_by=asked_by
+                )
             access = Access(token or self.keys.read(after, Purpose.ACCESS), after, exchanged=True)
             mine.set_result(access)
         except BaseException as error:
             mine.set_exception(error)
+            if isinstance(error, ProviderBusy):
+                self.gates.fail(busy(error, Whose(grant.app, grant.provider, grant.id)))
             raise
         else:
             return access
@@ -135,6 +147,15 @@ class Exchange:
     def is_live(self, grant: Grant) -> bool:
         """Whether the grant's access token will outlast a request."""
         return grant.access_token is not None and grant.access_token.expires_at - SKEW > self.clock()
+
+    def passing(self, grant: Grant, *more: str) -> AbstractContextManager[object]:
+        """Pass the gates before a grant's token endpoint, and ``more``.
+
+        Raises:
+            AtGate.
+        """
+        gates = [token_gate(grant.provider), exchange_gate(grant.app, grant.provider), *more]
+        return self.gates.passing(gates, seconds=self.settings.exchange_lease_seconds)
 
     # --- the exchange, top to bottom ---
 
@@ -211,6 +232,7 @@ class Exchange:
         # All that could fail on our side comes before the request: after it, the old token may be dead, and the new one
         # must find its key at hand.
         leased = held.grant
+        whose = Whose(leased.app, leased.provider, leased.id)
         client = self.vault.client_credentials(leased.app, leased.provider)
         check_client(client, leased)
         endpoint = TokenEndpoint(self.http, self.providers[leased.provider], client)
@@ -220,13 +242,18 @@ class Exchange:
         unknown = lambda error: held.unanswered or perhaps_done(error)  # noqa: E731 - also of a try before
         with self.audit.use("exchange", leased, exchange_id, asked_by=held.asked_by, unknown=unknown):
             reached(FaultPoint.EXCHANGE_JOURNALED)
-            tokens = self._ask(endpoint, held, refresh_token)
+            try:
+                tokens = self._ask(endpoint, held, refresh_token)
+            except ActasError as error:
+                self.gates.seen(error, whose)
+                raise
             answer = Answer(tokens, exchange_id, self.clock())
             reached(FaultPoint.EXCHANGE_ANSWERED)
             self.slots.keep(leased, key, answer)
             reached(FaultPoint.EXCHANGE_RESCUED)
             stored = self._store(leased, self._write(leased, answer, refresh_token, *fresh), answer)
             held.over = True
+        self.gates.seen(None, whose)  # now that the new token is safe
         reached(FaultPoint.EXCHANGE_DONE)
         check_usable(stored)
         return stored, tokens.access_token

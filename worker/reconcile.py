@@ -10,9 +10,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from actas import jws
-from actas.actions import Search
+from actas.actions import Action, Payload, Search
 from actas.errors import ActasError, InvalidRequest, JobRefused
 from actas.fault_points import FaultPoint, reached
 from actas.jws import CLOCK_SKEW
@@ -20,11 +21,12 @@ from actas.records import EffectState, Grant, Job, JobError
 from actas.states import JobStatus
 from actas.stores.effects import ABSENT, Effect, row_id
 from worker.audit import error_code
-from worker.errors import AccessTokenRefused, AtGate, CannotTell, NotNow, RateLimited
-from worker.gates import client_gate, grant_gate
+from worker.closing import Whose
+from worker.errors import AccessTokenRefused, AtGate, CannotTell, NotNow
+from worker.exchange import Access
 from worker.provider_api import ProviderApi
 from worker.room import Room
-from worker.run import DUPLICATE, allowed, done_so_far, results_of, signed_by_app, token_for
+from worker.run import DUPLICATE, allowed, api_for, done_so_far, results_of, signed_by_app, token_for
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ def reconcile(job_id: str, room: Room) -> bool:
     try:
         conclude(job, room)
     except Exception as error:  # noqa: BLE001 - whatever it is, the job stays uncertain, and says why
+        room.outage.seen(error)
         return not look_later(job, error, room)
     return settle(job, room)
 
@@ -130,28 +133,33 @@ def look(case: Case, room: Room) -> str | None:
         CannotTell, NotNow.
         AtGate, TokenPending, NeedsUser, Stopped, and other errors on the way to the provider.
     """
+    room.outage.check()
     claims = signed_by_app(case.job, room)
     action = room.actions[claims.action]
     grant = allowed(room.grants.get(claims.grant), claims)
-    gate = grant_gate(grant.id, f"{action.name}:find")
-    room.gates.check([gate, client_gate(claims.app, claims.provider)])
-    access = token_for(grant, case.job, room, watch=lambda _: None)
-    provider = room.providers[claims.provider]
-    api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
-    search = Search(grant.account, case.since - OLDER, case.made)
-    use = f"{case.job.id}:{case.step}:{room.clock():%Y%m%dT%H%M%S.%f}"
-    with room.audit.use("look", access.grant, use, asked_by=case.job.id, unknown=lambda _: False):
-        try:
-            found = action.find(api, action.parse(claims.payload), case.job.id, search)
-        except RateLimited as error:
-            room.gates.close(gate, error.until)
-            raise
-        except AccessTokenRefused:
-            room.grants.refuse_access_token(grant.id, generation=access.grant.generation, now=room.clock())
-            raise
+    whose = Whose(claims.app, claims.provider, grant.id, f"{action.name}:find")
+    with room.gates.pass_through(whose, seconds=room.settings.job_lease_seconds) as said:
+        access = token_for(grant, case.job, room, watch=lambda _: None)
+        api = api_for(claims.provider, access, said, room)
+        found = found_by(action, action.parse(claims.payload), case, access, api, room)
     if found is None:
         raise CannotTell
     return ours(case, claims, grant, found, room)
+
+
+def found_by(
+    action: Action[Any], payload: Payload, case: Case, access: Access, api: ProviderApi, room: Room
+) -> Sequence[str] | None:
+    """What the action itself finds, with an audit row written before it looks."""
+    grant = access.grant
+    search = Search(grant.account, case.since - OLDER, case.made)
+    use = f"{case.job.id}:{case.step}:{room.clock():%Y%m%dT%H%M%S.%f}"
+    with room.audit.use("look", grant, use, asked_by=case.job.id, unknown=lambda _: False):
+        try:
+            return action.find(api, payload, case.job.id, search)
+        except AccessTokenRefused:
+            room.grants.refuse_access_token(grant.id, generation=grant.generation, now=room.clock())
+            raise
 
 
 def ours(case: Case, claims: jws.Claims, grant: Grant, found: Sequence[str], room: Room) -> str | None:

@@ -26,6 +26,7 @@ from worker.audit import Audit
 from worker.exchange import Exchange
 from worker.gates import Gates
 from worker.keys import DataKeys
+from worker.outage import Outage
 from worker.rescue_slots import RescueSlots
 
 
@@ -44,6 +45,7 @@ class Room:
     keys: DataKeys
     http: Http
     gates: Gates
+    outage: Outage
     slots: RescueSlots
     exchange: Exchange
     providers: Providers
@@ -71,7 +73,7 @@ class Room:
         grants, effects, slots = Grants(documents), Effects(documents), RescueSlots(settings.redis_url)
         audit = Audit(effects, clock, name)
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
-        http = Http()
+        http, gates = Http(), Gates(settings.redis_url, clock)
         providers = Providers.load(settings.providers_file)
         return cls(
             settings=settings,
@@ -86,7 +88,8 @@ class Room:
             key_versions=KeyVersions(vault),
             keys=keys,
             http=http,
-            gates=Gates(settings.redis_url, clock),
+            gates=gates,
+            outage=Outage(gates, [vault.check, lambda: database.check(documents)]),
             slots=slots,
             exchange=Exchange(
                 grants=grants,
@@ -95,6 +98,7 @@ class Room:
                 keys=keys,
                 vault=vault,
                 http=http,
+                gates=gates,
                 providers=providers,
                 settings=settings,
                 clock=clock,

@@ -16,9 +16,9 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from actas import blacklist, jws
 from actas.actions import Action, Payload, Refused, Result
 from actas.blacklist import Fate
-from actas.errors import ClientRefused, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.errors import ActasError, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, reached
-from actas.gates import client_gate, grant_gate
+from actas.gates import grant_gate
 from actas.http import NotSent
 from actas.ids import new_id
 from actas.records import EffectState, Grant, Job
@@ -26,6 +26,7 @@ from actas.states import JobStatus
 from actas.stores.effects import Effect, row_id
 from actas.stores.jobs import HISTORY_LENGTH
 from worker.audit import error_code
+from worker.closing import Whose
 from worker.decision import INTERNAL_ERROR, Decision, decide, time_to_return
 from worker.errors import (
     AccessTokenRefused,
@@ -150,18 +151,21 @@ def left_behind(turn: Turn, journal: Mapping[int, Effect], room: Room) -> bool:
 
 def do(turn: Turn, room: Room, watch: Watch) -> None:
     """From the signature to the act, and to the next one if there are several; every other way out is an exception."""
+    room.outage.check()
     claims = verified(turn.job, room)
     action = room.actions[claims.action]
     payload = action.parse(claims.payload)
+    whose = Whose(claims.app, claims.provider, claims.grant, action.name)
     while len(turn.made) < action.steps(payload):
         grant = looked_up(claims, room)
-        room.gates.check([grant_gate(grant.id, action.name), client_gate(claims.app, claims.provider)])
-        access = token_for(grant, turn.job, room, watch)
-        if access.exchanged:  # that took time: ask again what may have changed meanwhile
-            look_again(turn, claims, room)
-        check_time(turn, claims, room)
-        reached(FaultPoint.JOB_READY)
-        result = act_once(turn, claims, action, payload, access, room)
+        with room.gates.pass_through(whose, seconds=room.settings.job_lease_seconds) as said:
+            access = token_for(grant, turn.job, room, watch)
+            if access.exchanged:  # that took time: ask again what may have changed meanwhile
+                look_again(turn, claims, room)
+            check_time(turn, claims, room)
+            reached(FaultPoint.JOB_READY)
+            api = api_for(claims.provider, access, said, room)
+            result = act_once(turn, claims, action, payload, access, api, room)
         turn.made.append(result.reference)
 
 
@@ -251,11 +255,7 @@ def look_again(turn: Turn, claims: jws.Claims, room: Room) -> None:
 def token_for(grant: Grant, job: Job, room: Room, watch: Watch) -> Access:
     if not room.exchange.is_live(grant):
         watch("awaiting_token")
-    try:
-        return room.exchange.access_token(grant, asked_by=job.id)
-    except ClientRefused:
-        room.gates.close_to_client(grant.app, grant.provider)
-        raise
+    return room.exchange.access_token(grant, asked_by=job.id)
 
 
 def check_time(turn: Turn, claims: jws.Claims, room: Room) -> None:
@@ -271,7 +271,13 @@ def check_time(turn: Turn, claims: jws.Claims, room: Room) -> None:
 
 
 def act_once(
-    turn: Turn, claims: jws.Claims, action: Action[Any], payload: Payload, access: Access, room: Room
+    turn: Turn,
+    claims: jws.Claims,
+    action: Action[Any],
+    payload: Payload,
+    access: Access,
+    api: ProviderApi,
+    room: Room,
 ) -> Result:
     """Write down that the next step's request is about to be sent, send it, write down what came of it.
 
@@ -279,8 +285,6 @@ def act_once(
         OutcomeUnknown: nobody can say whether the provider acted; it must not be asked again blindly.
         Anything else: it did not act.
     """
-    provider = room.providers[claims.provider]
-    api = ProviderApi(room.http, provider, access.token, room.settings.http_timeout_seconds, room.clock)
     row = row_id(turn.job.id, len(turn.made) + 1)
     finish = functools.partial(room.effects.finish, row, owner=turn.owner)
     left = begun(row, turn, claims, access, room)
@@ -315,16 +319,19 @@ def act_once(
 
 
 def warn_others(error: Exception, claims: jws.Claims, action: Action[Any], access: Access, room: Room) -> None:
-    """Let others know what a refusal says about them, too."""
-    gate = grant_gate(claims.grant, action.name)
-    if isinstance(error, RateLimited):
-        room.gates.close(gate, error.until)
+    """Let others know what a refused access token says about them, too; the rest the gates have seen."""
     if isinstance(error, AccessTokenRefused):
         refused_again = patiently(
             room.grants.refuse_access_token, claims.grant, generation=access.grant.generation, now=room.clock()
         )
         if refused_again is not None:  # a new token was no better; asking for more of them would not help either
-            room.gates.close(gate, refused_again)
+            room.gates.close(grant_gate(claims.grant, action.name), refused_again)
+
+
+def api_for(provider: str, access: Access, said: list[ActasError | None], room: Room) -> ProviderApi:
+    """The provider's API; what it says is noted for the gates, which move once that is in the journal."""
+    seconds = room.settings.http_timeout_seconds
+    return ProviderApi(room.http, room.providers[provider], access.token, seconds, room.clock, said.append)
 
 
 def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room) -> Effect | None:
@@ -377,6 +384,7 @@ def result_of(left: Effect) -> Result:
 
 def settled(turn: Turn, error: Exception, room: Room) -> Outcome | None:
     """Turn an error into what happens next, and write that down."""
+    room.outage.seen(error)
     now, job = room.clock(), turn.job
     decision = decide(error, attempt=job.attempts, now=now, deadline=job.deadline, jitter=room.jitter())
     if decision.code == INTERNAL_ERROR:

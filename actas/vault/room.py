@@ -19,7 +19,7 @@ import requests
 from pydantic import SecretBytes, SecretStr
 from requests.adapters import HTTPAdapter
 
-from actas.errors import EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
+from actas.errors import ActasError, EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.settings import ClientCredentials, Settings
 from actas.unshown import Unshown, in_clear
 
@@ -77,6 +77,8 @@ class VaultRoom:
         self._clock = clock
         self._lock = threading.Lock()
         self._sign_ins = 0
+        self._failures = 0
+        self._failure: ActasError = VaultUnavailable()
         self._lease = 0.0
         self._renew_at = 0.0  # on the monotonic clock; 0: sign in first
         if settings.vault_token is not None:
@@ -228,10 +230,7 @@ class VaultRoom:
         A 403 is either an expired token or a refusal by policy, and only a fresh token tells which. If that has ended,
         too (somebody is just revoking all there are, which takes its time), it is no refusal.
         """
-        if self._clock() >= self._renew_at:
-            with self._lock:
-                if self._clock() >= self._renew_at and not self._renewed():
-                    self._sign_in()
+        self._signed_in(lambda: self._clock() >= self._renew_at, renew=True)
         seen = self._sign_ins
         try:
             return _translated(lambda: call(self._client))
@@ -240,9 +239,8 @@ class VaultRoom:
         except VaultDenied:
             if self._settings.vault_token is not None:
                 raise
-            with self._lock:
-                if self._sign_ins == seen:  # else another thread saw the same 403 and was faster
-                    self._sign_in()
+            asked_with = seen  # another thread may have seen the same 403, and been faster
+            self._signed_in(lambda: self._sign_ins == asked_with, renew=False)
         seen = self._sign_ins
         try:
             return _translated(lambda: call(self._client))
@@ -252,6 +250,26 @@ class VaultRoom:
             if self._is_known() and self._sign_ins == seen:
                 raise
             raise VaultUnavailable("Vault ended this process's token right after it had signed in") from None
+
+    def _signed_in(self, due: Callable[[], bool], *, renew: bool) -> None:
+        """Sign in, or renew, if that is due: one thread tries, and those who waited for it share its failure, too.
+
+        A Vault that hangs would else keep them for a timeout each, one after the other.
+        """
+        if not due():
+            return
+        seen = self._failures
+        with self._lock:
+            if not due():
+                return
+            if self._failures != seen:
+                raise type(self._failure)(str(self._failure))
+            try:
+                if not renew or not self._renewed():
+                    self._sign_in()
+            except ActasError as error:
+                self._failures, self._failure = self._failures + 1, error
+                raise
 
     def _is_known(self) -> bool:
         try:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from actas import GrantStatus, JobStatus
 from actas.cli import app as console
 from actas.embedded.stack import Stack
-from actas.gates import chore_gate, client_gate
+from actas.gates import chore_gate, exchange_gate
 from tests.support import eventually, family, nothing_is_sent
 from worker.chores import CARE_PAUSE, exchange_grant
 from worker.errors import AtGate
@@ -85,7 +85,7 @@ def test_a_busy_provider_is_left_alone_for_a_minute_by_all_that_no_job_waits_for
     assert family(sandbox, user + "-2")["exchanges"] == 0
     with pytest.raises(AtGate):
         room.gates.check([chore_gate(first.app, "x")])
-    room.gates.check([client_gate(first.app, "x")])
+    room.gates.check([exchange_gate(first.app, "x")])
     room.gates.close(chore_gate(first.app, "x"), room.clock() + timedelta(milliseconds=1))
 
 

@@ -17,6 +17,7 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, listen
+from actas.gates import exchange_gate
 from actas.http import NotSent
 from actas.oauth import TokenEndpoint
 from actas.providers import Providers
@@ -119,6 +120,7 @@ def test_the_mark_outlives_a_holder_that_came_back_with_nothing(room, documents,
     sandbox.misbehave("token", "status", status=429, times=1, account=user)
     with pytest.raises(ProviderUnavailable):
         room.exchange.access_token(stale)
+    room.gates.open(exchange_gate(stale.app, stale.provider))
     assert look(room, stale).unanswered_at is not None
     with pytest.raises(NeedsUser):
         room.exchange.access_token(stale)
@@ -239,6 +241,7 @@ def test_failures_are_counted_since_the_last_success(room, sandbox, stale, user)
         with pytest.raises(Exception, match="token endpoint"):
             room.exchange.access_token(stale)
         seen.append(look(room, stale).failure)
+        room.gates.open(exchange_gate(stale.app, stale.provider))
     assert [(failure.code, failure.count) for failure in seen] == [
         ("provider_busy", 1),
         ("provider_busy", 2),

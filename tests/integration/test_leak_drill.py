@@ -26,7 +26,7 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import EnvelopeError
 from actas.fault_points import FaultPoint, listen
-from actas.gates import client_gate
+from actas.gates import exchange_gate
 from actas.jws import CLOCK_SKEW
 from actas.providers import Providers
 from actas.records import Grant
@@ -248,7 +248,7 @@ def test_a_drill_stops_asking_where_the_apps_client_is_refused(
         sandbox.misbehave("token", "status", status=401, body={"error": "invalid_client"}, account=user)
         assert not renew_data_key(grant.id, later)
         assert drilling.progress(begun).failed == {"client_refused": [grant.id]}
-        gate = client_gate("demo", "x")
+        gate = exchange_gate("demo", "x")
         with pytest.raises(AtGate):
             later.gates.check([gate])
         later.gates.close(gate, utc_now() + timedelta(milliseconds=1))

@@ -29,7 +29,16 @@ from actas.errors import (
 from actas.http import NoReply, NotSent
 from actas.records import JobError
 from actas.states import MOVES, JobStatus
-from worker.decision import BACKOFF_BASE, BACKOFF_CAP, GATE_SPREAD, MAX_ATTEMPTS, Decision, decide
+from worker.decision import (
+    BACKOFF_BASE,
+    BACKOFF_CAP,
+    LONGEST_SPREAD,
+    MAX_ATTEMPTS,
+    SHORTEST_SPREAD,
+    SPREAD,
+    Decision,
+    decide,
+)
 from worker.errors import (
     AccessTokenRefused,
     AtGate,
@@ -38,10 +47,12 @@ from worker.errors import (
     NeedsUser,
     NotYet,
     OutcomeUnknown,
+    OutOfCredits,
     RateLimited,
     Stopped,
     TokenPending,
     TooLate,
+    UsageCapped,
 )
 
 S = JobStatus
@@ -137,13 +148,40 @@ def test_a_job_before_its_time_comes_back_exactly_then():
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(AtGate(LATER, gate="grant"), "at_gate"), (RateLimited(LATER, gate="x answered 429"), "rate_limited")],
+    [
+        (AtGate(LATER, gate="grant"), "at_gate"),
+        (RateLimited(LATER, gate="x answered 429"), "rate_limited"),
+        (UsageCapped(LATER, gate="x answered 429"), "usage_capped"),
+        (OutOfCredits(LATER, gate="x answered 402"), "out_of_credits"),
+    ],
 )
 @pytest.mark.parametrize("jitter", [0, 0.5, 0.999])
 def test_at_a_gate_a_job_waits_until_it_opens_and_a_little_longer(error, code, jitter):
     made = decision(error, attempt=MAX_ATTEMPTS, jitter=jitter)
     assert (made.to, made.code, made.counts) == (S.SCHEDULED, code, False)
-    assert made.at == LATER + GATE_SPREAD * jitter
+    assert made.at == LATER + (LATER - NOW) * SPREAD * jitter
+
+
+@pytest.mark.parametrize(
+    ("wait", "spread"),
+    [
+        (timedelta(seconds=-1), SHORTEST_SPREAD),
+        (timedelta(seconds=1), SHORTEST_SPREAD),
+        (timedelta(minutes=5), timedelta(seconds=30)),
+        (timedelta(hours=1), LONGEST_SPREAD),
+    ],
+)
+def test_the_longer_a_gate_was_closed_the_further_those_who_waited_are_spread_out(wait, spread):
+    until = NOW + wait
+    first, last = (decision(AtGate(until, gate="grant"), jitter=jitter).at for jitter in (0, 0.999))
+    assert (first, last) == (until, until + spread * 0.999)
+
+
+@given(st.timedeltas(timedelta(milliseconds=1), timedelta(minutes=2)), st.floats(0, 1, exclude_max=True))
+def test_the_spreading_itself_never_costs_a_deadline(left, jitter):
+    made = decision(AtGate(LATER, gate="client"), deadline=LATER + left, jitter=jitter)
+    assert made.to is S.SCHEDULED
+    assert LATER <= made.at < LATER + left
 
 
 def test_a_gate_that_opens_too_late_expires_the_job_now_and_says_what_held_it_up():

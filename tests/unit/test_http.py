@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import SecretStr
 
-from actas.http import MAX_REPLY_BYTES, Http, NoReply, NotSent, Reply
+from actas.http import MAX_REPLY_BYTES, Http, NoReply, NotSent, NotWritten, Reply
 from actas.unshown import in_clear
 from tests.unit.peer import http_reply, reset
 
@@ -98,13 +98,13 @@ def test_no_free_connection_in_time_means_not_sent(peer):
     "url", ["ftp://127.0.0.1/x", "127.0.0.1/x", "/x", "", "http://", "http://127.0.0.1/\x00", "http://[::1"]
 )
 def test_an_address_that_is_none_means_not_sent(http, url):
-    assert type(failure(http, url)) is NotSent
+    assert isinstance(failure(http, url), NotSent)
 
 
 @pytest.mark.parametrize("value", [f"Bearer {CANARY}é", f"Bearer {CANARY}\ud800"])
 def test_a_header_that_cannot_be_written_means_not_sent(http, peer, value):
     there = peer(200)
-    with pytest.raises(NotSent) as caught:
+    with pytest.raises(NotWritten) as caught:
         http.send("GET", there.url, seconds=5, headers={"Authorization": value})
     assert "canary" not in "".join(traceback.format_exception(caught.value))
     assert there.requests == []

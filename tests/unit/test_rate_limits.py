@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.rate_limits import DEFAULT_PAUSE, LONGEST, X_WINDOWS, retry_at
+from actas.rate_limits import CAP_PAUSE, DEFAULT_PAUSE, LONGEST, X_APPS_WINDOWS, X_USERS_WINDOWS, limits, retry_at
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -21,7 +21,9 @@ def at(seconds: float) -> str:
 
 
 def seconds(headers: dict[str, str], dialect: str = "x") -> float:
-    return (retry_at(received(headers), dialect, NOW) - NOW).total_seconds()
+    until = limits(received(headers), dialect, NOW).latest
+    assert retry_at(received(headers), dialect, NOW) in {until, None}
+    return (until - NOW).total_seconds()
 
 
 def received(headers: dict[str, str]) -> httpx.Headers:
@@ -115,11 +117,73 @@ def test_a_limit_that_is_over_already_is_no_invitation_to_storm(headers):
     assert seconds(headers) >= 1
 
 
+CAPPED = "https://api.twitter.com/2/problems/usage-capped"
+
+
+def whose(headers: dict[str, str], problem: object = None, dialect: str = "x") -> tuple[float | None, float | None]:
+    """Seconds until the user may come again, and until the app may."""
+    said = limits(received(headers), dialect, NOW, problem=problem)
+    user, app = ((until and (until - NOW).total_seconds()) for until in (said.user, said.app))
+    return user, app
+
+
+WINDOW = {"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300)}
+USERS_DAY = {"x-user-limit-24hour-remaining": "0", "x-user-limit-24hour-reset": at(20_000)}
+APPS_DAY = {"x-app-limit-24hour-remaining": "0", "x-app-limit-24hour-reset": at(10_000)}
+QUOTA_LEFT = {"x-rate-limit-remaining": "57", "x-rate-limit-reset": at(300)}
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem", "user", "app"),
+    [
+        ({}, None, DEFAULT, None),
+        (WINDOW, "about:blank", 300, None),
+        (WINDOW | USERS_DAY, None, 20_000, None),
+        # the app's day is over, and this user has nothing to do with it
+        (QUOTA_LEFT | APPS_DAY, None, None, 10_000),
+        (WINDOW | APPS_DAY, None, 300, 10_000),
+        # a cap: with quota left in all windows, under any of X's hosts
+        (QUOTA_LEFT, CAPPED, None, CAP_PAUSE.total_seconds()),
+        (QUOTA_LEFT, "https://api.x.com/2/problems/usage-capped", None, CAP_PAUSE.total_seconds()),
+        (QUOTA_LEFT | {"retry-after": "120"}, CAPPED, None, 120),
+        (WINDOW, CAPPED, 300, CAP_PAUSE.total_seconds()),
+        (WINDOW, "https://api.x.com/2/problems/usage-capped/no", 300, None),
+        (WINDOW, 17, 300, None),
+        (WINDOW, {"a": 1}, 300, None),
+    ],
+)
+def test_it_is_told_whose_limit_was_reached(headers, problem, user, app):
+    assert whose(headers, problem) == (user, app)
+
+
+@pytest.mark.parametrize(
+    ("headers", "dialect", "expected"),
+    [
+        ({}, "x", None),
+        (QUOTA_LEFT, "x", None),
+        (WINDOW | APPS_DAY, "x", 10_000),
+        (WINDOW | {"retry-after": "400"}, "x", 400),
+        (WINDOW, "retry-after", None),
+        ({"retry-after": "400"}, "retry-after", 400),
+    ],
+)
+def test_a_token_endpoint_that_does_not_say_when_is_not_taken_to_have(headers, dialect, expected):
+    until = retry_at(received(headers), dialect, NOW)
+    assert (until and (until - NOW).total_seconds()) == expected
+
+
+def test_other_providers_limit_the_user():
+    assert whose(APPS_DAY | {"retry-after": "120"}, CAPPED, "retry-after") == (120, None)
+
+
 values = st.sampled_from(["", "0", "7", at(300), at(-300), "9" * 20, "9" * 5000, "NaN", "²", " 1 "]) | st.text(
     st.characters(min_codepoint=32, max_codepoint=255), max_size=20
 )
 names = st.sampled_from(
-    ["retry-after", *(f"{window}-{what}" for window in X_WINDOWS for what in ("remaining", "reset"))]
+    [
+        "retry-after",
+        *(f"{window}-{what}" for window in X_USERS_WINDOWS + X_APPS_WINDOWS for what in ("remaining", "reset")),
+    ]
 )
 
 
@@ -128,4 +192,9 @@ names = st.sampled_from(
 @example({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "9" * 5000}, "x")
 @given(st.dictionaries(names, values), st.sampled_from(["x", "retry-after"]))
 def test_whatever_a_provider_writes_there_is_a_time_to_come_back(headers, dialect):
-    assert NOW < retry_at(received(headers), dialect, NOW) <= NOW + LONGEST
+    until = retry_at(received(headers), dialect, NOW)
+    assert until is None or NOW < until <= NOW + LONGEST
+    for problem in (None, CAPPED):
+        said = limits(received(headers), dialect, NOW, problem=problem)
+        assert all(NOW < until <= NOW + LONGEST for until in (said.user, said.app) if until is not None)
+        assert said.latest in (said.user, said.app)

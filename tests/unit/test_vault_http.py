@@ -7,6 +7,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,8 @@ from actas.errors import SettingsError, VaultDenied, VaultUnavailable
 from actas.vault import installing
 from actas.vault.installing import VaultInstaller
 from actas.vault.room import VaultRoom
+from tests.support import eventually
+from tests.unit.peer import http_reply
 
 
 class Denying(http.server.BaseHTTPRequestHandler):
@@ -191,3 +194,41 @@ def test_an_odd_answer_is_an_outage_or_a_refusal_and_its_text_is_not_shown(peer,
     with closing(VaultRoom(settings_for(vault.url))) as signing_in, pytest.raises(error) as caught:
         signing_in.check() if error is VaultUnavailable else signing_in.sign("blog", [b"x"], version=1)
     assert "canary" not in repr(caught.value)
+
+
+# --- one signs in, the others wait ---
+
+
+class Counted:
+    """A lock that knows who has come to it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.came = 0
+
+    def __enter__(self) -> None:
+        self.came += 1
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_those_who_waited_for_one_sign_in_share_its_failure(peer):
+    """A Vault that hangs keeps its one caller for a timeout, and not sixty-four of them for one each, in a row."""
+    counted, threads = Counted(), 8
+
+    def answer(connection):
+        eventually(lambda: counted.came >= threads, what="all of them want to sign in")
+        connection.sendall(http_reply(503, b'{"errors": ["Vault is sealed"]}', "Content-Type: application/json"))
+
+    sealed = peer(answer)
+    with closing(VaultRoom(settings_for(sealed.url))) as room, ThreadPoolExecutor(threads) as pool:
+        room._lock = counted
+        asked = [pool.submit(room.public_keys, "actas-app-a") for _ in range(threads)]
+        assert {type(each.exception()) for each in asked} == {VaultUnavailable}
+        assert len(sealed.requests) == 1
+        # Who comes later tries anew: a failure is shared, not kept.
+        with pytest.raises(VaultUnavailable):
+            room.public_keys("actas-app-a")
+        assert len(sealed.requests) == 2

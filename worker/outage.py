@@ -1,0 +1,61 @@
+"""Outages of ours: Vault or MongoDB is away. One process of the fleet asks whether they are back; the others wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from actas.errors import ActasError, MongoUnavailable, VaultUnavailable
+from actas.gates import ALL
+from worker.closing import Closing, Pauses
+from worker.gates import Gates
+
+log = logging.getLogger(__name__)
+
+#: After an outage all is on its way again within this time, and while one lasts Vault is asked as seldom.
+PAUSES = Pauses(timedelta(seconds=1), timedelta(seconds=15))
+
+#: Both may let us wait for their own timeouts before they do not answer.
+ASKING_SECONDS = 20
+
+
+class Outage:
+    def __init__(self, gates: Gates, asks: Sequence[Callable[[], None]]) -> None:
+        """``asks``: each asks one of ours whether it is there, and raises if not."""
+        self._gates = gates
+        self._asks = asks
+
+    def check(self) -> None:
+        """Pass if nothing of ours is known to be away; the first to come after a pause asks.
+
+        Raises:
+            AtGate: something is.
+        """
+        with self._gates.passing([ALL], seconds=ASKING_SECONDS) as probes:
+            if probes and not self._well():
+                self._gates.check([ALL])
+
+    def seen(self, error: Exception) -> None:
+        """If something of ours seems to be away: keep all others from it while we ask, and longer if it is."""
+        if isinstance(error, VaultUnavailable | MongoUnavailable) and self._gates.take(
+            ALL, ASKING_SECONDS, however=True
+        ):
+            self._well()
+
+    def _well(self) -> bool:
+        """Ask, and open the gate or close it for longer."""
+        away = None
+        for ask in self._asks:
+            try:
+                ask()
+            except (VaultUnavailable, MongoUnavailable) as error:
+                away = error.code
+                break
+            except ActasError:
+                log.warning("outage.refused")  # whoever refuses is there
+        if away is None:
+            self._gates.open(ALL)
+        elif self._gates.fail(Closing(ALL, away, pauses=PAUSES)):
+            log.error("outage.began code=%s", away)
+        return away is None
