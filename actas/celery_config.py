@@ -18,9 +18,11 @@ RENEW_KEY_TASK, VERIFY_TASK = "actas.renew_data_key", "actas.verify_grant"
 #: This one takes a job's id: whoever looks at the provider must decrypt, too.
 RECONCILE_TASK = "actas.reconcile_job"
 GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK, RECONCILE_TASK)
+#: For producers with only the broker; takes one signed job (docs/submitting.md).
+SUBMIT_TASK, SUBMIT_QUEUE = "actas.submit", "actas.submit"
 SCHEDULER_QUEUE = "actas.scheduler"
 
-QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SCHEDULER_QUEUE)
+QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SUBMIT_QUEUE, SCHEDULER_QUEUE)
 
 #: The remote-control commands that answer: those that look. The rest are taken out of both workers.
 REMOTE_CONTROL = (
@@ -69,7 +71,8 @@ def celery_config(broker_url: SecretStr) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
         "task_default_queue": ACT_QUEUE,
-        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}} | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
+        "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}, SUBMIT_TASK: {"queue": SUBMIT_QUEUE}}
+        | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "enable_utc": True,

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from actas.actions import Action
 from actas.blacklist import Fate
 from actas.clock import to_milliseconds
-from actas.errors import InvalidPayload, InvalidRequest, InvalidTime
+from actas.errors import InsufficientScope, InvalidPayload, InvalidRequest, InvalidTime
+from actas.records import Grant
 from actas.states import JobStatus
 
 #: How far ahead a job may be scheduled: a year and a month.
@@ -138,6 +139,14 @@ def check_payload(action: Action[Any], payload: Mapping[str, Any]) -> None:
     action.parse(payload)
 
 
+def check_granted(action: Action[Any], grant: Grant) -> None:
+    missing = action.scopes - grant.scopes
+    if missing:
+        raise InsufficientScope(
+            f"{action.name} needs {', '.join(sorted(missing))}, which the user has not granted; connect again with it"
+        )
+
+
 def _is_plain(value: Any, levels: int) -> bool:
     """Whether JSON, MongoDB and the signature carry a value alike; if not, the job would later be found altered."""
     match value:
@@ -150,7 +159,7 @@ def _is_plain(value: Any, levels: int) -> bool:
         case list() | tuple():
             return levels > 0 and all(_is_plain(item, levels - 1) for item in value)
         case dict():
-            names = all(isinstance(name, str) and _is_text(name) for name in value)
+            names = all(isinstance(name, str) and _is_text(name) and "\0" not in name for name in value)
             return names and levels > 0 and all(_is_plain(item, levels - 1) for item in value.values())
     return value is None
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from actas import jws, signing
-from actas.actions import Action, Actions
+from actas.actions import Actions
 from actas.blacklist import Fate, fate, ids_for
 from actas.clock import Clock
 from actas.errors import (
     IdempotencyConflict,
-    InsufficientScope,
     JobRefused,
     JustRevoked,
     NoGrant,
@@ -25,6 +23,7 @@ from actas.records import Grant, GrantStatus, Job
 from actas.requests import (
     JobRequest,
     check_account,
+    check_granted,
     check_payload,
     check_requests,
     check_text,
@@ -100,7 +99,7 @@ class JobWriter:
         action = self.actions[old.action]
         check_payload(action, old.payload)
         run_at, deadline = window(JobRequest(old.action, old.user, old.payload, at, deadline), now)
-        _check_granted(action, self._grant_of(old))
+        check_granted(action, self._grant_of(old))
         if self.room.blacklist.find(ids_for(self.app, jti=old.id, user=None)):
             # The entry may end before the new deadline, and would then refuse it no longer.
             raise TooLateToReschedule("the job's id is on the blacklist; schedule another one")
@@ -139,7 +138,7 @@ class JobWriter:
         if who not in grants:
             grants[who] = self.choose_grant(user=request.user, provider=action.provider, account=request.account)
         grant = grants[who]
-        _check_granted(action, grant)
+        check_granted(action, grant)
         return Claims(
             id=new_id(),
             app=self.app,
@@ -190,14 +189,6 @@ def _check_free(job: Job) -> None:
         raise TooLateToReschedule("a worker died with the job, and what it did is not looked into yet; ask again later")
     if job.status not in WAITING:
         raise TooLateToReschedule(f"the job is {job.status}; schedule another one")
-
-
-def _check_granted(action: Action[Any], grant: Grant) -> None:
-    missing = action.scopes - grant.scopes
-    if missing:
-        raise InsufficientScope(
-            f"{action.name} needs {', '.join(sorted(missing))}, which the user has not granted; connect again with it"
-        )
 
 
 def _conflict(key: str | None, *, begun: int = 0) -> IdempotencyConflict:

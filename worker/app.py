@@ -5,12 +5,20 @@ Importable with nothing but a broker's address, because Flower imports it too an
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Any
+
 from celery import Celery
+from celery.worker import consumer
 from celery.worker.control import Panel
+from kombu.transport import redis
 
 from actas.celery_config import REMOTE_CONTROL, celery_config
 from actas.errors import SettingsError
 from actas.settings import BrokerSettings
+
+log = logging.getLogger(__name__)
 
 app = Celery("actas-worker", include=["worker.tasks"])
 try:
@@ -22,3 +30,48 @@ except SettingsError as error:
 # feeds a worker does not (`election` with a made-up body would even crash it).
 for command in set(Panel.data) - set(REMOTE_CONTROL):
     del Panel.data[command]
+
+
+# --- what is no message ---
+#
+# Producers put messages into a queue, and a mistake of theirs must not stop anybody. Celery and kombu take one that has
+# another shape than theirs for a mistake of their own: the worker ends, and so does the next one, on redelivery.
+
+#: What comes of another shape than expected; no connection's error is among these.
+OUT_OF_SHAPE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+
+
+class Consumer(consumer.Consumer):
+    """Celery's own, but what it cannot take is thrown away."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        take = super().create_task_handler(*args, **kwargs)
+
+        def take_or_throw_away(message: Any) -> Any:
+            try:
+                return take(message)
+            except OUT_OF_SHAPE as error:
+                log.warning("message.thrown_away error=%s", type(error).__name__)
+                return message.reject_log_error(log, self.connection_errors)
+
+        return take_or_throw_away
+
+
+class Channel(redis.Channel):
+    """kombu's own, but what is no envelope is not put to anybody's account, and nothing is unpacked."""
+
+    class Message(redis.Channel.Message):  # type: ignore[misc, valid-type]
+        def __init__(self, payload: Any, **options: Any) -> None:
+            if payload["headers"].get("compression"):
+                raise ValueError("a few bytes could become all memory")
+            super().__init__(payload, **options)
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except OUT_OF_SHAPE as error:
+            log.warning("message.no_envelope error=%s", type(error).__name__)
+
+
+app.conf.worker_consumer = "worker.app:Consumer"
+redis.Transport.Channel = Channel

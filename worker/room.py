@@ -20,6 +20,7 @@ from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.refusals import Refusals
 from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
 from worker.audit import Audit
@@ -35,6 +36,7 @@ class Room:
     settings: Settings
     documents: database.Documents
     jobs: Jobs
+    refusals: Refusals
     grants: Grants
     effects: Effects
     audit: Audit
@@ -79,6 +81,7 @@ class Room:
             settings=settings,
             documents=documents,
             jobs=Jobs(documents),
+            refusals=Refusals(documents),
             grants=grants,
             effects=effects,
             audit=audit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Ignore, InvalidTaskError, Retry
 from celery.signals import worker_init, worker_ready, worker_shutting_down
+from celery.worker.consumer import consumer as celery_consumer
+from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
 from actas.celery_config import (
@@ -19,6 +22,7 @@ from actas.celery_config import (
     RECONCILE_TASK,
     RENEW_KEY_TASK,
     REVOKE_TASK,
+    SUBMIT_TASK,
     VERIFY_TASK,
 )
 from actas.errors import ActasError
@@ -31,9 +35,15 @@ from worker.app import app
 from worker.reconcile import reconcile
 from worker.room import Room
 from worker.run import Outcome, run
+from worker.submit import NOT_NOW, NotTaken, submit
 from worker.verifying import verify
 
 log = logging.getLogger(__name__)
+
+
+#: A submitted job that cannot be stored comes again no sooner than this: Vault and MongoDB are not to be stormed. It
+#: costs a thread for so long, and the message is back in the queue long before the broker gives it to somebody else.
+SUBMIT_PAUSE_SECONDS = 3
 
 
 class JobNotDone(Exception):
@@ -122,6 +132,45 @@ def verify_grant(grant_id: str) -> bool:
 @app.task(name=RECONCILE_TASK, Strategy="worker.tasks:strict")
 def reconcile_job(job_id: str) -> bool:
     return reconcile(str(job_id), room())
+
+
+class Unshown(Request):
+    """A message that carries a signed job: nobody sees it, and one that must come again is back in the queue at once.
+
+    Celery's own retry would publish a second message and throw this one away, and lose it where publishing fails.
+    """
+
+    def __init__(self, message: Any, *, headers: dict[str, Any] | None = None, **options: Any) -> None:
+        _, _, links = message.payload  # protocol 2: protocol 1's is a dict
+        if any(links.values()):
+            raise InvalidTaskError("callbacks, errbacks, chains and chords are not for producers")
+        shown = {"argsrepr": "(a signed job)", "kwargsrepr": "{}"}
+        super().__init__(message, headers=(message.headers if headers is None else headers) | shown, **options)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002 - Celery's signature
+        """What `celery inspect`, and so Flower, shows of a task at work: by default all of its arguments."""
+        shown: dict[str, Any] = super().info(safe=True)
+        return shown
+
+    def on_retry(self, exc_info: Any) -> None:
+        self.reject(requeue=True)
+        self.send_event("task-retried", exception=str(exc_info.exception), traceback=None)
+
+
+#: Celery logs a message that it cannot read, up to 1024 characters of it. Its size will do.
+celery_consumer.dump_body = lambda message, _: f"({len(message.body)} bytes, not shown)"
+
+
+@app.task(name=SUBMIT_TASK, Request="worker.tasks:Unshown", Strategy="worker.tasks:strict", throws=(JobNotDone,))
+def submit_job(job: str) -> str:
+    """Take one signed job (docs/submitting.md); its id is the result."""
+    try:
+        return submit(job, room())
+    except NotTaken as refusal:
+        raise JobNotDone(f"{refusal.why}: {refusal}") from None
+    except NOT_NOW as error:
+        time.sleep(SUBMIT_PAUSE_SECONDS)
+        raise Retry(error.code, exc=JobNotDone(error.code)) from None
 
 
 def tell_celery(task: Task, job_id: str, outcome: Outcome | None) -> str | None:

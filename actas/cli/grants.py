@@ -64,7 +64,7 @@ def show_grant(
 
 
 def grant_row(grant: Grant) -> dict[str, Any]:
-    names = ("id", "app", "user", "provider", "account", "status", "generation", "updated_at")
+    names = ("id", "app", "user", "provider", "account", "status", "connection", "generation", "updated_at")
     row = {name: text(getattr(grant, name)) for name in names}
     return row | {"failure": grant.failure.code if grant.failure else None}
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Flower looks on, producers hand over signed jobs; neither has business in Vault or MongoDB.
+BROKER_ONLY = ("flower", "producer")
+
+
 def install(
     *, vault_addr: str, vault_token: SecretStr, mongodb_url: SecretStr, redis_url: SecretStr, out: Path
 ) -> list[Path]:
@@ -43,7 +47,7 @@ def install(
         ActasError: one of them refused.
     """
     env_files.make_folder(out)
-    files = {role: out / f"{role}.env" for role in ("worker", "scheduler", "operator", "flower")}
+    files = {role: out / f"{role}.env" for role in ("worker", "scheduler", "operator", *BROKER_ONLY)}
     envs = {role: env_files.read(file) for role, file in files.items()}
     vault = VaultInstaller(vault_addr, vault_token)
     with closing(MongoInstaller(mongodb_url)) as mongo, closing(RedisInstaller(redis_url)) as redis:
@@ -51,7 +55,7 @@ def install(
         mongo.prepare()
         redis.prepare()
         for role, env in envs.items():
-            if role == "flower":  # sees the broker, and nothing else
+            if role in BROKER_ONLY:
                 env["ACTAS_BROKER_URL"] = redis.user_url(role, _kept(env, "ACTAS_BROKER_URL")).get_secret_value()
             else:
                 _sign_in_to_vault(env, vault, vault_addr, role)

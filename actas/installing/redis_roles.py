@@ -18,7 +18,7 @@ from actas.errors import ActasError, SettingsError, Unavailable
 from actas.installing import addresses, role_files
 from actas.redis_client import redis_client
 
-ROLES = ("worker", "scheduler", "operator", "flower")
+ROLES = ("worker", "scheduler", "operator", "flower", "producer")
 
 #: Key permissions (%R~) and selectors are of 7.0, which has no CLIENT SETINFO yet. Valkey calls itself 7.2 here.
 _OLDEST = (7, 0)

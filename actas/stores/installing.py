@@ -64,6 +64,8 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
     "connects": ((("expires_at",), {"expireAfterSeconds": 0}),),
     "outbox": (),
+    # MongoDB removes them by itself: nobody counts on them.
+    "refusals": ((("expires_at",), {"expireAfterSeconds": 0}), (("app", "at"), {})),
 }
 
 _TEXT, _TIME, _COUNT = {"bsonType": "string"}, {"bsonType": "date"}, {"bsonType": ["int", "long"]}

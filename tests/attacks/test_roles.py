@@ -327,7 +327,7 @@ CREDENTIALS_FIRST = {"": write("kv/data/actas/gone/x", data={"client_id": "id"})
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
 
-COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox")
+COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SERIAL = itertools.count()
@@ -360,14 +360,21 @@ MONGO_ALLOWED = {
         "blacklist": "find insert update",
     },
     "worker": {
-        "jobs": "find update",
+        "jobs": "find insert update",
         "grants": "find update",
         "drills": "find",
         "effects": "find insert update",
         "blacklist": "find",
+        "refusals": "insert",
     },
     "scheduler": {"jobs": "find update", "grants": "find update", "drills": "find", "blacklist": "find remove"},
-    "operator": {"jobs": "find update", "grants": "find", "drills": "find insert update", "effects": "find"},
+    "operator": {
+        "jobs": "find update",
+        "grants": "find",
+        "drills": "find insert update",
+        "effects": "find",
+        "refusals": "find",
+    },
 }
 
 #: What changes the house and not its contents: for the installer alone.
@@ -477,6 +484,7 @@ def test_the_operator_may_check_indexes(mongo_of: dict[str, MongoClient[dict[str
 # --- Redis ---------------------------------------------------------------------------------------------------------------
 
 ACT, GRANTS, SCHEDULER, GATE = "actas:actas.act", "actas:actas.grants", "actas:actas.scheduler", "actas:gate:x"
+SUBMIT = "actas:actas.submit"
 REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "count the workers' queue": ("LLEN", ACT),
     "count a queue of low priority": ("LLEN", f"{ACT}\x06\x163"),
@@ -491,6 +499,12 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "peek into the workers' queue": ("LRANGE", ACT, 0, -1),
     "add to the scheduler's queue": ("LPUSH", SCHEDULER, "m"),
     "take from the scheduler's queue": ("BRPOP", SCHEDULER, 0.01),
+    "hand over a signed job": ("LPUSH", SUBMIT, "m"),
+    "put back a signed job": ("RPUSH", SUBMIT, "m"),
+    "take a signed job": ("BRPOP", SUBMIT, 0.01),
+    "peek at signed jobs": ("LRANGE", SUBMIT, 0, -1),
+    "clear the queue of signed jobs": ("DEL", SUBMIT),
+    "count signed jobs": ("LLEN", SUBMIT),
     "bind a queue to the workers' exchange": ("SADD", "actas:_kombu.binding.actas.act", "m"),
     "unbind the workers' queue": ("SREM", "actas:_kombu.binding.actas.act", "m"),
     "see who waits unacknowledged": ("ZRANGE", "actas:unacked_index", 0, -1),
@@ -533,12 +547,14 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "see how the server is": ("INFO",),
 }
 
-_COUNT = {"count the workers' queue", "count a queue of low priority"}
+_COUNT = {"count the workers' queue", "count a queue of low priority", "count signed jobs"}
 _ADD = {
     "add to the workers' queue",
     "add to the workers' queue, with priority",
     "add to the workers' second queue",
     "put back into the workers' queue",
+    "hand over a signed job",
+    "put back a signed job",
 }
 _BROKER = {
     "add to the scheduler's queue",
@@ -561,6 +577,8 @@ REDIS_ALLOWED = {
         "take from the workers' queue",
         "take from the workers' second queue",
         "clear the workers' queue",
+        "take a signed job",
+        "clear the queue of signed jobs",
         "overwrite the workers' queue",
         "close a gate",
         "open a gate",
@@ -577,6 +595,7 @@ REDIS_ALLOWED = {
     "scheduler": _COUNT | _ADD | _BROKER | _LOOK | {"see how many jobs workers run at once"},
     "operator": _COUNT | _LOOK | {"count what is unacknowledged", "find gates", "see how the server is"},
     "flower": _COUNT | {"see who waits unacknowledged", "send workers a command"},
+    "producer": {"hand over a signed job"},
 }
 
 
@@ -601,8 +620,8 @@ def test_redis_knows_nobody_without_a_name(house: House) -> None:
         anybody.ping()
 
 
-def test_apps_and_flower_hold_no_credentials_beyond_their_own(house: House) -> None:
-    assert set(house.env("flower")) == {"ACTAS_BROKER_URL"}
+def test_apps_flower_and_producers_hold_no_credentials_beyond_their_own(house: House) -> None:
+    assert set(house.env("flower")) == set(house.env("producer")) == {"ACTAS_BROKER_URL"}
     assert set(house.env("app-a")) == {
         "ACTAS_APP",
         "ACTAS_VAULT_ADDR",

@@ -45,8 +45,7 @@ class Run:
         made_stale(self.documents, user)
         self.post(user, "after another exchange")
         self.refused_with_an_echo(user, self.stored(grant))
-        self.sandbox.misbehave("tweets", "drop_after", times=1, account=user)
-        self.post(user, "perhaps", JobStatus.UNCERTAIN)
+        self.looked_for(user)
         self.renewed(grant)
         self.post(user, "under a new data key")
         self.dead_with_an_echo()
@@ -63,6 +62,11 @@ class Run:
         self.jobs.append(job.id)
         eventually(lambda: self.client.job(job.id).status is status, what=f"the job is {status}")
         return job.id
+
+    def looked_for(self, user: str) -> None:
+        self.sandbox.misbehave("tweets", "drop_after", times=1, account=user)
+        job = self.post(user, "perhaps")
+        assert "uncertain" in [step["to"] for step in self.client.job(job).history]
 
     def refused_with_an_echo(self, user: str, grant: Grant) -> None:
         """A provider that says in its refusal what it was sent."""

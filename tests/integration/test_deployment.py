@@ -313,7 +313,7 @@ def test_redis_knows_the_roles_after_a_restart_and_nobody_else(host: Host) -> No
     assert names == {
         "default": "off",
         "admin": "on",
-        **{f"actas-{role}": "on" for role in ("worker", "scheduler", "operator", "flower")},
+        **{f"actas-{role}": "on" for role in ("worker", "scheduler", "operator", "flower", "producer")},
     }
     assert (host.path / "secrets" / "redis-admin").read_text() not in "".join(users)
 

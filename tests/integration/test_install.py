@@ -39,7 +39,7 @@ from actas.stores.installing import INDEXES
 from actas.vault.room import VaultRoom
 from tests.support import eventually
 
-ENV_FILES = {"worker", "scheduler", "operator", "flower"}
+ENV_FILES = {"worker", "scheduler", "operator", "flower", "producer"}
 
 
 @pytest.fixture(scope="module")

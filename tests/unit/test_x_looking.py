@@ -208,6 +208,7 @@ def test_what_is_no_timeline_says_nothing_and_is_not_shown(answer):
         {"entities": {"urls": None}},
         {"entities": {"urls": ["x", None, {"url": 1, "expanded_url": 2}, {"url": "https://t.co/a"}]}},
         {"referenced_posts": "x"},
+        {"referenced_posts": 5},
         {"referenced_posts": ["x", {"type": 1}]},
         {"new": {"field": []}},
     ],
@@ -255,6 +256,8 @@ def test_no_timeline_makes_it_fall(data):
         ("&amp; &lt;", "&amp; &lt;"),
         ("e\u0301", "é"),
         ("<\u0338", "≮"),
+        ("<\u0338", "&lt;\u0338"),
+        ("&amp\u037e", "&amp;amp;"),  # a Greek question mark is composed of a semicolon
         ("  a\n\nb\t c\r\n", "a\n\nb c"),
         ("a\0b\u202e", "ab"),
         ("👨‍👩‍👧‍👦 1️⃣", "👨‍👩‍👧‍👦 1️⃣"),
@@ -318,6 +321,7 @@ def test_another_page_of_the_same_site_is_another_link():
 def test_a_link_that_x_does_not_explain_cannot_be_told(links):
     assert likeness(f"New: {LONG}", f"New: {SHORT}", links) is Likeness.UNCLEAR
     assert likeness(f"Old: {LONG}", f"New: {SHORT}", links) is Likeness.OTHER
+    assert likeness(f"NEW: {LONG}", f"New: {SHORT}", links) is Likeness.OTHER
 
 
 def test_one_unclear_link_does_not_hide_another_text():
@@ -345,7 +349,7 @@ def test_one_unclear_post_and_nothing_is_said_also_beside_a_clear_one():
 
 pieces = st.one_of(
     st.sampled_from(
-        ["&", "&amp;", "&amp;amp;", "&lt;", "<", ">", "@bob", "#tag", "…", "\u0338", "e\u0301", "\u200d", "\n\n", " ", "\x85",
+        ["&", "&amp;", "&amp;amp;", "&lt;", "<", ">", "@bob", "#tag", "…", "\u0338", "\u037e", "e\u0301", "\u200d", "\n\n", " ", "\x85",
          "https://a.example/b?c=1&d=%20", "a.com", "https://t.co/abc", "http://例え.jp/ä", "(https://A.example/)", "👍🏽"]
     ),
     st.text(max_size=12),
