@@ -60,7 +60,7 @@ def scheduler(place: Place, settings: Mapping[str, str]) -> Process:
     return Process(
         place,
         "scheduler",
-        *(*CELERY, "scheduler.app", "worker", "--pool=threads", "--concurrency=4"),
+        *(*CELERY, "scheduler.app", "worker", "--pool=threads", "--concurrency=8"),
         *("--queues=actas.scheduler", "--hostname=scheduler@%h", "--without-mingle", "--without-gossip"),
         "--loglevel=INFO",
         settings=settings,

@@ -87,7 +87,7 @@ def test_a_job_is_done_once_and_not_before_its_time(machines, connect, user, pos
     assert done_at is not None, house.client.job(job.id)
     assert done_at + worker * SECOND >= at, "not early by the clock of who does it"
     assert done_at - at <= APART + SECOND, "nor later than two clocks can be apart"
-    assert house.sent.count(job.id) <= 2, "and sent in vain at most once"
+    assert house.sent.count(job.id) <= 3, "and sent in vain at most twice"
     assert [house.second(job.id) for _ in range(15)] == [None] * 15
     assert posts(user) == ["on time"]
 
