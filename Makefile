@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEEDS ?= 50
 SCALE ?= 1
+MINUTES ?= 10
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit test-attacks test-faults test-scale check format clean
+.PHONY: help install demo up test test-unit test-attacks test-faults test-scale chaos check format clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +43,9 @@ test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; S
 
 test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
 	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)
+
+chaos: $(READY) ## load and a random mix of all faults for MINUTES=10, drawn from SEED=1; then the books must balance
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 check: $(READY) ## lint, formatting, types, import walls
 	$(BIN)/ruff check .

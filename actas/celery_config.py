@@ -21,8 +21,10 @@ GRANT_TASKS = (REVOKE_TASK, EXCHANGE_TASK, RENEW_KEY_TASK, VERIFY_TASK, RECONCIL
 #: For producers with only the broker; takes one signed job (docs/submitting.md).
 SUBMIT_TASK, SUBMIT_QUEUE = "actas.submit", "actas.submit"
 SCHEDULER_QUEUE = "actas.scheduler"
+#: Sends the events that are due for an app; takes the app's name.
+EVENTS_QUEUE, SEND_EVENTS_TASK = "actas.events", "actas.send_events"
 
-QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SUBMIT_QUEUE, SCHEDULER_QUEUE)
+QUEUES = (ACT_QUEUE, GRANTS_QUEUE, SUBMIT_QUEUE, SCHEDULER_QUEUE, EVENTS_QUEUE)
 
 #: The remote-control commands that answer: those that look. The rest are taken out of both workers.
 REMOTE_CONTROL = (
@@ -72,7 +74,8 @@ def celery_config(broker_url: SecretStr) -> dict[str, Any]:
         "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
         "task_default_queue": ACT_QUEUE,
         "task_routes": {ACT_TASK: {"queue": ACT_QUEUE}, SUBMIT_TASK: {"queue": SUBMIT_QUEUE}}
-        | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS},
+        | {name: {"queue": GRANTS_QUEUE} for name in GRANT_TASKS}
+        | {SEND_EVENTS_TASK: {"queue": EVENTS_QUEUE}},
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "enable_utc": True,

@@ -233,6 +233,8 @@ class Client:
     def wait(self, job_id: str, *, timeout: float = 30) -> Job:
         """Wait until a job has ended (or stands as uncertain), for at most ``timeout`` seconds.
 
+        A parked one has not ended: it goes on when its user connects again.
+
         Raises:
             TimeoutError: it has not.
             NotFound.

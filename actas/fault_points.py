@@ -35,6 +35,7 @@ class FaultPoint(StrEnum):
     REVOCATION_LEASED = "revocation.leased"
     REVOCATION_TOLD = "revocation.told"
     REVOCATION_SHREDDED = "revocation.shredded"
+    EVENTS_COPIED = "events.copied"
 
 
 _listener: Callable[[FaultPoint], None] | None = None

@@ -90,6 +90,8 @@ class Http:
     ) -> Reply:
         """Send one request and read its whole reply within ``seconds``.
 
+        ``json_body`` may be bytes: JSON that is written already, and is sent as it is.
+
         Raises:
             NotSent: it could not be written, or no connection could be had; safe to repeat.
             NoReply: the connection broke, the time ran out or the reply was too large, after sending may have begun.
@@ -100,7 +102,8 @@ class Http:
                 method,
                 url,
                 headers=in_clear(headers),
-                json=json_body,
+                content=json_body if isinstance(json_body, bytes) else None,
+                json=None if isinstance(json_body, bytes) else json_body,
                 data=in_clear(form) if form is not None else None,
                 timeout=httpx.Timeout(seconds, connect=min(seconds, 5), pool=min(seconds, 5)),
             )

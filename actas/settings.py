@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from actas.errors import SettingsError
+from actas.webhooks import Webhook
 
 PREFIX = "ACTAS_"
 
@@ -115,7 +116,7 @@ class BrokerSettings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_without_values(error)) from None
         except UnreadableSetting:
-            raise SettingsError(f"{PREFIX}CLIENTS: not valid JSON") from None
+            raise SettingsError(f"{PREFIX}CLIENTS or {PREFIX}WEBHOOKS: not valid JSON") from None
 
 
 class Settings(BrokerSettings):
@@ -141,6 +142,8 @@ class Settings(BrokerSettings):
     providers_file: Path | None = None
     #: Client credentials by "app/provider", as JSON, for those who do not keep them in Vault's KV.
     clients: dict[str, ClientCredentials] = {}
+    #: Webhooks by app, as JSON, for those who do not keep them in Vault's KV.
+    webhooks: dict[str, Webhook] = {}
 
     #: How long a worker owns a job; a job that outlives it is rescued. Must cover an exchange and a request.
     job_lease_seconds: float = Field(default=90, gt=0, allow_inf_nan=False)
@@ -154,6 +157,12 @@ class Settings(BrokerSettings):
     data_key_cache_seconds: float = Field(default=300, ge=0, allow_inf_nan=False)
     #: A grant's data key is made anew when it is older than this.
     data_key_max_age_days: float = Field(default=90, gt=0, le=36_500, allow_inf_nan=False)
+
+    #: How long finished jobs are kept, at least until their deadline; failed ones for ever, if nothing is said.
+    keep_succeeded_days: float = Field(default=30, ge=0, le=36_500, allow_inf_nan=False)
+    keep_cancelled_days: float = Field(default=30, ge=0, le=36_500, allow_inf_nan=False)
+    keep_expired_days: float = Field(default=30, ge=0, le=36_500, allow_inf_nan=False)
+    keep_failed_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _vault_login(self) -> Self:

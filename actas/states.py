@@ -36,6 +36,11 @@ MOVES: MappingProxyType[JobStatus, frozenset[JobStatus]] = MappingProxyType(
     }
 )
 
+#: The one way out of a final state, for operators only: `actas jobs retry`, while the signature is good.
+OPERATOR_MOVES: MappingProxyType[JobStatus, frozenset[JobStatus]] = MappingProxyType(
+    {_S.FAILED: frozenset({_S.SCHEDULED}), _S.EXPIRED: frozenset({_S.SCHEDULED})}
+)
+
 FINAL: frozenset[JobStatus] = frozenset(status for status, moves in MOVES.items() if not moves)
 
 #: From here a cancellation needs nobody's consent: no worker holds the job.

@@ -48,8 +48,11 @@ app.conf.beat_schedule = {
     "verify": every(2, "actas.verify"),
     "resume": every(30, "actas.resume"),
     "purge-blacklist": every(60, "actas.purge_blacklist"),
+    "purge-jobs": every(60, "actas.purge_jobs"),
     "drill": every(2, "actas.drill"),
     "rewrap": every(60, "actas.rewrap"),
     "renew-keys": every(60, "actas.renew_keys"),
     "rotate": every(30, "actas.rotate"),
+    "deliver": every(1, "actas.deliver"),
+    "preflight": every(60, "actas.preflight"),
 }

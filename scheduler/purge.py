@@ -1,4 +1,4 @@
-"""Purge: blacklist entries that refuse nothing any more, because what they refused has expired by itself."""
+"""Purge: blacklist entries that refuse nothing any more, and jobs that ended long ago."""
 
 from __future__ import annotations
 
@@ -21,3 +21,21 @@ def purge_blacklist(room: Room) -> dict[str, int]:
         if batch < BATCH:
             break
     return {"purged": purged}
+
+
+def purge_jobs(room: Room) -> dict[str, int]:
+    """Remove jobs that ended long enough ago, the oldest first; returns counts.
+
+    Never before the deadline and the leeway: until then its signature is good, and the document is what makes an id
+    that is sent again the same job. With the job, its idempotency key is free. Its journal stays.
+    """
+    now = room.clock()
+    purged = {}
+    for status, keep in room.keep.items():
+        purged[str(status)] = 0
+        for _ in range(BATCHES):
+            batch = room.jobs.purge(status, finished_before=now - keep, ended_before=now - LEEWAY, limit=BATCH)
+            purged[str(status)] += batch
+            if batch < BATCH:
+                break
+    return purged

@@ -1,7 +1,8 @@
-"""Everything a scheduler process works with. It never sees a token or a key: Vault lets it rewrap, and nothing else."""
+"""Everything a scheduler process works with. Vault lets it rewrap and read webhooks: it sees no token, no data key."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,11 @@ from datetime import timedelta
 from actas.clock import Clock, utc_now
 from actas.errors import SettingsError
 from actas.gates import GateReader
+from actas.http import Http
 from actas.records import Job
 from actas.settings import Settings
 from actas.slots import Slots
+from actas.states import JobStatus
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
@@ -20,10 +23,15 @@ from actas.stores.dispatching import Dispatching
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.outbox import Outbox
+from actas.stores.preflight import Preflight
 from actas.stores.renewals import Renewals
+from actas.stores.untold import Untold
 from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import Wrapped, WrappedKeys
 from actas.vault.keys import VaultKeys
+from scheduler.shares import THREADS, Shares
+from scheduler.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Queue:
 
     #: Send these jobs' ids to the workers, over one connection.
     send_jobs: Callable[[Sequence[Job]], None]
-    #: Ask workers to do a chore (a task's name) for each of these grants, or jobs.
+    #: Ask somebody to do something (a task's name) for each of these grants, jobs or apps.
     ask: Callable[[str, Sequence[str]], None]
     #: How many messages wait in a queue of this name.
     waiting: Callable[[str], int]
@@ -61,14 +69,34 @@ class Room:
     verifications: Verifications
     care: Care
     vault: VaultKeys
+    untold: Untold
+    outbox: Outbox
+    preflight: Preflight
+    webhooks: Webhooks
+    http: Http
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
     gates: GateReader
     #: By worker process: how many jobs it runs at once. Empty if nobody has said so.
     living_workers: Callable[[], Mapping[str, int]]
+    #: How long jobs are kept after they ended in a state; those of other states for ever.
+    keep: Mapping[JobStatus, timedelta]
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
+    shares: Shares = field(default_factory=Shares)
+    jitter: Callable[[], float] = random.random
+
+    @staticmethod
+    def kept(settings: Settings) -> Mapping[JobStatus, timedelta]:
+        """How long jobs are kept after they ended in a state, as far as anything is said of it."""
+        days = {
+            JobStatus.SUCCEEDED: settings.keep_succeeded_days,
+            JobStatus.CANCELLED: settings.keep_cancelled_days,
+            JobStatus.EXPIRED: settings.keep_expired_days,
+            JobStatus.FAILED: settings.keep_failed_days,
+        }
+        return {status: timedelta(days=count) for status, count in days.items() if count is not None}
 
     @classmethod
     def open(cls, settings: Settings, queue: Queue, *, clock: Clock = utc_now) -> Room:
@@ -82,6 +110,7 @@ class Room:
             raise SettingsError("ACTAS_REDIS_URL is needed by schedulers: gates are kept there")
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
+        vault = VaultKeys(settings)
         return cls(
             documents=documents,
             jobs=Jobs(documents),
@@ -95,10 +124,16 @@ class Room:
             drills=Drills(documents),
             verifications=Verifications(documents),
             care=Care(documents),
-            vault=VaultKeys(settings),
+            vault=vault,
+            untold=Untold(documents),
+            outbox=Outbox(documents),
+            preflight=Preflight(documents),
+            webhooks=Webhooks(vault, plain_allowed=settings.env == "development"),
+            http=Http(connections=THREADS),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
             gates=GateReader(settings.redis_url, clock),
             living_workers=Slots(settings.redis_url).living,
+            keep=cls.kept(settings),
         )
 
     def close(self) -> None:
@@ -106,3 +141,4 @@ class Room:
         self.documents.client.close()
         self.vault.close()
         self.gates.close_connections()
+        self.http.close()

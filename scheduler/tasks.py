@@ -10,14 +10,16 @@ from typing import Any
 
 from celery.signals import worker_init
 
-from actas.celery_config import ACT_TASK
+from actas.celery_config import ACT_TASK, SEND_EVENTS_TASK
 from actas.errors import ActasError, Unavailable
 from actas.records import Job
 from actas.settings import Settings
 from scheduler.app import app
+from scheduler.deliver import deliver, send_events
 from scheduler.dispatch import dispatch
 from scheduler.drill import drill
-from scheduler.purge import purge_blacklist
+from scheduler.preflight import preflight
+from scheduler.purge import purge_blacklist, purge_jobs
 from scheduler.reconcile import reconcile
 from scheduler.renew_keys import renew_keys
 from scheduler.rescue import rescue
@@ -41,6 +43,7 @@ def room() -> Room:
 @worker_init.connect
 def open_room(**_: Any) -> None:
     """Fail at the start, with one line, rather than at the first tick."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold addresses, queries and all
     try:
         room()
     except ActasError as error:
@@ -101,6 +104,30 @@ def verify_task() -> Counts:
 @app.task(name="actas.rotate", send_events=False)
 def rotate_task() -> Counts:
     return tick(rotate)
+
+
+@app.task(name="actas.purge_jobs", send_events=False)
+def purge_jobs_task() -> Counts:
+    return tick(purge_jobs)
+
+
+@app.task(name="actas.deliver", send_events=False)
+def deliver_task() -> Counts:
+    return tick(deliver)
+
+
+@app.task(name="actas.preflight", send_events=False)
+def preflight_task() -> Counts:
+    return tick(preflight)
+
+
+@app.task(name=SEND_EVENTS_TASK)
+def send_events_task(of_app: str) -> Counts:
+    try:
+        return send_events(str(of_app), room())
+    except Unavailable as error:
+        log.warning("send_events.skipped %s", error.code)
+        return {}
 
 
 @app.task(name="actas.purge_blacklist")

@@ -20,6 +20,7 @@ from actas.stores.drills import Drills
 from actas.stores.effects import Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.outbox import Outbox
 from actas.stores.refusals import Refusals
 from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
@@ -41,6 +42,7 @@ class Room:
     effects: Effects
     audit: Audit
     drills: Drills
+    outbox: Outbox
     verifications: Verifications
     vault: VaultRoom
     key_versions: KeyVersions
@@ -86,6 +88,7 @@ class Room:
             effects=effects,
             audit=audit,
             drills=Drills(documents),
+            outbox=Outbox(documents),
             verifications=Verifications(documents),
             vault=vault,
             key_versions=KeyVersions(vault),

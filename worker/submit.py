@@ -42,7 +42,7 @@ class NotTaken(ActasError):
 
     code = "not_taken"
 
-    def __init__(self, message: str, *, why: str) -> None:
+    def __init__(self, message: str | None = None, *, why: str = "not_taken") -> None:
         super().__init__(message)
         self.why = why
 

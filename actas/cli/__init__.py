@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from actas.cli import admin, demo, doctor, grants, keys, looking, moving_in, up
+from actas.cli import admin, demo, doctor, events, grants, keys, looking, moving_in, settling, up
 from actas.errors import ActasError
 
 app = typer.Typer(
@@ -20,13 +20,17 @@ app.command()(demo.demo)
 app.command()(admin.init)
 app.command()(doctor.doctor)
 app.command("import-tokens")(moving_in.import_tokens)
+looking.jobs.command("resolve")(settling.resolve_job)
+looking.jobs.command("retry")(settling.retry_job)
 app.add_typer(looking.jobs, name="jobs")
+app.add_typer(events.events, name="events")
 app.add_typer(grants.grants, name="grants")
 app.add_typer(keys.keys, name="keys")
 
 apps = typer.Typer(help="The applications that may enqueue jobs.", no_args_is_help=True)
 apps.command("add")(admin.apps_add)
 apps.command("list")(admin.apps_list)
+apps.command("webhook")(admin.apps_webhook)
 app.add_typer(apps, name="apps")
 
 

@@ -62,6 +62,41 @@ def apps_list(vault_addr: VaultAddr, as_json: Json = False) -> None:
     typer.echo(json.dumps(names) if as_json else "\n".join(names))
 
 
+def apps_webhook(
+    name: Annotated[str, typer.Argument(help="The app.")],
+    vault_addr: VaultAddr,
+    url: Annotated[str, typer.Argument(help="Where the app wants its events: https://...")] = "",
+    new_secret: Annotated[
+        bool, typer.Option("--new-secret", help="The old one signs, too, until called without.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="No events any more.")] = False,
+) -> None:
+    """Say where an app wants its events (docs/events.md); a secret that is made is printed, once.
+
+    VAULT_TOKEN is read from the environment. It counts ten seconds later.
+    """
+    token = _secret("VAULT_TOKEN")
+    if remove == bool(url):
+        raise SettingsError("say either where the app wants its events, or --remove")
+    if remove:
+        installer.remove_webhook(name, vault_addr=vault_addr, vault_token=token)
+        typer.echo(f"app {name} gets no events")
+        return
+    webhook, made = installer.set_webhook(
+        name,
+        SecretStr(url),
+        new_secret=new_secret,
+        development=os.environ.get("ACTAS_ENV") == "development",
+        vault_addr=vault_addr,
+        vault_token=token,
+    )
+    typer.echo(f"events of app {name} go to {webhook.host}")
+    if made:
+        typer.echo(f"signed with {webhook.secret.get_secret_value()} (not shown again)")
+    if webhook.previous is not None:
+        typer.echo("and with the old secret, until: actas apps webhook NAME URL")
+
+
 def _secret(name: str) -> SecretStr:
     """Read an administrator's credential.
 

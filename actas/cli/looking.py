@@ -14,23 +14,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from actas.cli.job_story import Journal, advice
 from actas.clock import utc_now
-from actas.errors import NotFound
+from actas.errors import MongoRefused, NotFound
 from actas.records import Job
 from actas.requests import is_short_text
 from actas.settings import Settings
 from actas.states import JobStatus
 from actas.stores.database import connect
-from actas.stores.effects import Effects
+from actas.stores.effects import Effect, Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.refusals import Refusals
 
-jobs = typer.Typer(help="Jobs: list, show, cancel.", invoke_without_command=True)
+jobs = typer.Typer(help="Jobs: list, show, cancel, resolve, retry; what was refused.", invoke_without_command=True)
+
+#: What somebody should look at, counted up to here below each listing.
+COUNTED = 1000
 
 #: A pipe gets whole lines.
 PIPE_WIDTH = 240
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+App = Annotated[str | None, typer.Option(help="Only this app's; for operators.")]
 User = Annotated[str | None, typer.Option(help="Only this user's.")]
 
 
@@ -42,6 +48,7 @@ class Stores:
     jobs: Jobs
     grants: Grants
     effects: Effects
+    refusals: Refusals
 
     @classmethod
     @contextmanager
@@ -49,7 +56,7 @@ class Stores:
         settings = Settings.from_env()
         database = connect(settings.mongodb_url)
         with database.client:
-            yield cls(settings.app, Jobs(database), Grants(database), Effects(database))
+            yield cls(settings.app, Jobs(database), Grants(database), Effects(database), Refusals(database))
 
     def job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id) if is_short_text(job_id) else None
@@ -61,6 +68,7 @@ class Stores:
 @jobs.callback()
 def list_jobs(
     context: typer.Context,
+    app: App = None,
     user: User = None,
     status: Annotated[JobStatus | None, typer.Option(help="Only in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
@@ -70,11 +78,19 @@ def list_jobs(
     if context.invoked_subcommand is not None:
         return
     with Stores.open() as stores:
-        found = stores.jobs.find(app=stores.app, user=user, status=status, limit=limit)
+        whose = stores.app or app
+        found = stores.jobs.find(app=whose, user=user, status=status, limit=limit)
+        counts = [
+            (stores.jobs.count(bad, app=whose, user=user, limit=COUNTED), bad)
+            for bad in (JobStatus.UNCERTAIN, JobStatus.FAILED)
+        ]
     columns = ["id", *([] if stores.app else ["app"]), "user", "action", "run_at", "status", "result"]
     show(columns, [job_row(job) for job in found], as_json=as_json)
     if len(found) == limit:
         print(f"these are the newest {limit}; if there are older ones, --limit shows more", file=sys.stderr)
+    if any(count for count, _ in counts) and not as_json:
+        told = [f"{count}{'+' * (count == COUNTED)} {bad}" for count, bad in counts if count]
+        print(f"{', '.join(told)} (actas jobs --status ...; then: actas jobs show ID)")
 
 
 @jobs.command("show")
@@ -82,15 +98,39 @@ def show_job(job_id: str, as_json: AsJson = False) -> None:
     """Tell what happened to a job, step by step. The payload is not shown."""
     with Stores.open() as stores:
         job = stores.job(job_id)
+        journal: Journal = {}
+        try:
+            journal = stores.effects.of_job(job.id)
+        except MongoRefused:
+            print("the journal of its steps is closed to apps; the operator's role may read it", file=sys.stderr)
     row = job_row(job) | {"error": f"{job.error.code}: {job.error.message}" if job.error else None}
     history = [{name: text(value) for name, value in step.items()} for step in job.history]
+    steps = [step_row(step, effect) for step, effect in sorted(journal.items())]
+    next_ = advice(job, journal, utc_now())
     if as_json:
-        print(json.dumps(row | {"history": history}))
+        print(json.dumps(row | {"history": history, "steps": steps, "next": next_}))
         return
     for name, value in row.items():
         print(f"{name:>12}  {value if value is not None else ''}")
     for step in history:
         print(f"{step['at']:>32}  {step['to']} {step.get('code', '')}")
+    for step in steps:
+        words = [step["state"], step["code"], step["result"], f"begun {step['begun']}"]
+        words += [f"ended {step['ended']}"] if step["ended"] else []
+        print(f"{'step ' + str(step['step']):>12}  {' '.join(word for word in words if word)}")
+    if next_:
+        print(f"{'next':>12}  {next_}")
+
+
+@jobs.command("refused")
+def list_refused(
+    app: App = None, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, as_json: AsJson = False
+) -> None:
+    """List what `actas.submit` has refused of rightly signed jobs in the last 30 days, the newest first."""
+    with Stores.open() as stores:
+        found = stores.refusals.find(app=stores.app or app, limit=limit)
+    columns = ["at", "app", "job", "code", "message"]
+    show(columns, [{name: text(row[name]) for name in columns} for row in found], as_json=as_json)
 
 
 @jobs.command("cancel")
@@ -112,6 +152,12 @@ def cancel_job(job_id: str) -> None:
 def job_row(job: Job) -> dict[str, Any]:
     names = ("id", "app", "user", "action", "run_at", "deadline", "next_at", "status", "attempts", "result")
     return {name: text(getattr(job, name)) for name in names}
+
+
+def step_row(step: int, effect: Effect) -> dict[str, Any]:
+    """One step of a job, as the journal has it."""
+    facts = {"begun": effect.started_at, "ended": effect.finished_at, "result": effect.result, "code": effect.code}
+    return {"step": step, "state": str(effect.state)} | {name: text(value) for name, value in facts.items()}
 
 
 def text(value: Any) -> Any:

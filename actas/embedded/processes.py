@@ -60,8 +60,8 @@ def scheduler(place: Place, settings: Mapping[str, str]) -> Process:
     return Process(
         place,
         "scheduler",
-        *(*CELERY, "scheduler.app", "worker", "--pool=threads", "--concurrency=8"),
-        *("--queues=actas.scheduler", "--hostname=scheduler@%h", "--without-mingle", "--without-gossip"),
+        *(*CELERY, "scheduler.app", "worker", "--pool=threads", "--concurrency=24"),
+        *("--queues=actas.scheduler,actas.events", "--hostname=scheduler@%h", "--without-mingle", "--without-gossip"),
         "--loglevel=INFO",
         settings=settings,
         says=" ready.",

@@ -18,6 +18,8 @@ from actas.installing.redis_roles import RedisInstaller
 from actas.settings import AppName, ClientCredentials
 from actas.stores.installing import MongoInstaller
 from actas.vault.installing import VaultInstaller
+from actas.webhooks import Webhook
+from actas.webhooks import new_secret as new_webhook_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +132,59 @@ def set_client_credentials(
         raise NotFound(f"there is no app {app}; add it first: actas apps add {app}")
     credentials = ClientCredentials(client_id=client_id, client_secret=client_secret)
     vault.store_client_credentials(app, provider, credentials)
+
+
+def set_webhook(
+    app: str,
+    url: SecretStr,
+    *,
+    new_secret: bool,
+    development: bool,
+    vault_addr: str,
+    vault_token: SecretStr,
+) -> tuple[Webhook, bool]:
+    """Store where an app wants its events; return that, and whether its secret is new.
+
+    Args:
+        app: its name.
+        url: https; in development also http, to this machine.
+        new_secret: make one, and keep the old one beside it until the next call without this.
+        development: see ``url``.
+        vault_addr: as for :func:`install`.
+        vault_token: the same.
+
+    Raises:
+        SettingsError: the name or the address does not fit.
+        NotFound: there is no such app.
+        VaultUnavailable, VaultDenied.
+    """
+    checked_name("app", app)
+    vault = VaultInstaller(vault_addr, vault_token)
+    if app not in vault.apps():
+        raise NotFound(f"there is no app {app}; add it first: actas apps add {app}")
+    there = vault.webhook(app)
+    made = there is None or new_secret
+    try:
+        webhook = Webhook(
+            url=url,
+            secret=new_webhook_secret() if there is None or new_secret else there.secret,
+            previous=there.secret if there is not None and new_secret else None,
+        )
+    except ValidationError:
+        raise SettingsError("a webhook must be an https:// address without user, password and fragment") from None
+    if webhook.is_plain and not development:
+        raise SettingsError("a webhook must begin with https://; http:// to this machine needs ACTAS_ENV=development")
+    vault.store_webhook(app, webhook)
+    return webhook, made
+
+
+def remove_webhook(app: str, *, vault_addr: str, vault_token: SecretStr) -> None:
+    """An app wants no events any more.
+
+    Raises:
+        SettingsError, VaultUnavailable, VaultDenied.
+    """
+    VaultInstaller(vault_addr, vault_token).remove_webhook(checked_name("app", app))
 
 
 def checked_name(what: str, name: str) -> str:

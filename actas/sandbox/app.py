@@ -37,6 +37,7 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
         first_access_seconds=config.first_access_seconds,
         code_seconds=config.code_seconds,
         post_limit=config.post_limit,
+        duplicate_window=config.duplicate_window,
         refresh={client_id: client.refresh for client_id, client in config.clients.items()},
     )
     misbehaviour = Misbehaviour()

@@ -7,10 +7,11 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, PositiveInt, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, SecretStr, ValidationError
 
 from actas.errors import SettingsError
 from actas.providers.model import RefreshProfile
+from actas.sandbox.state import DUPLICATE_WINDOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,8 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     code_seconds: PositiveInt = 30
     #: Posts per user and 15 minutes; None: no limit, and no x-rate-limit headers.
     post_limit: PositiveInt | None = None
+    #: A text is refused as a duplicate if it equals one of the account's last so many posts; 0: never.
+    duplicate_window: NonNegativeInt = DUPLICATE_WINDOW
 
 
 def read_config(path: Path) -> Config:

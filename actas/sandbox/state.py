@@ -68,6 +68,7 @@ class Books:
         first_access_seconds: int | None = None,
         code_seconds: int = 30,
         post_limit: int | None = None,
+        duplicate_window: int = DUPLICATE_WINDOW,
         refresh: Mapping[str, RefreshProfile] | None = None,
     ) -> None:
         """``refresh`` says by client id what becomes of refresh tokens, where they do not just rotate."""
@@ -76,6 +77,7 @@ class Books:
         self._first_access_life = timedelta(seconds=first_access_seconds or access_seconds)
         self._code_life = timedelta(seconds=code_seconds)
         self._post_limit = post_limit
+        self._duplicate_window = duplicate_window
         self._refresh = dict(refresh or {})
         self._lock = threading.Lock()
         self._codes: dict[str, Code] = {}
@@ -248,7 +250,7 @@ class Books:
         """
         with self._lock:
             timeline = self._timelines.setdefault(account_id(family.username), [])
-            recent = islice(reversed(timeline), DUPLICATE_WINDOW)
+            recent = islice(reversed(timeline), self._duplicate_window)
             if any(post.text == text and post.deleted_at is None for post in recent):
                 self._counts["duplicates"] += 1
                 raise Refused(Reason.DUPLICATE)

@@ -11,6 +11,7 @@ from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from actas.envelope import Envelope
+from actas.events import EventType, note
 from actas.records import LOST_ROTATION, AccessToken, DataKey, Grant, GrantStatus
 from actas.refresh_life import RefreshLife
 from actas.stores.database import Documents, translated
@@ -20,7 +21,7 @@ SECRET_FIELDS = ("refresh_token", "access_token", "data_key")
 #: What is said of the tokens a grant holds, and goes with them.
 PASSING_FIELDS = (
     *("exchange_lease", "failure", "unanswered_at", "refused_at", "renewal"),
-    *("refresh_absolute_at", "refresh_expires_at", "care_at", "revoke_at"),
+    *("refresh_absolute_at", "refresh_expires_at", "care_at", "revoke_at", "preflight_at"),
 )
 
 #: Listings need no ciphertexts; one that cannot be read must not hide the others.
@@ -39,6 +40,9 @@ CALLED_LOST = {"$and": [CALLED_DEAD, {"$eq": ["$failure.code", LOST_ROTATION]}]}
 
 #: An access token that its provider's API refused is replaced at most once in this time (a 401 may have other causes).
 REFUSAL_PAUSE = timedelta(minutes=1)
+
+#: How often an app is told that a grant is broken for which jobs wait.
+PREFLIGHT_PAUSE = timedelta(days=1)
 
 #: The pause between two tries to revoke at a provider doubles with each that failed, up to this.
 LONGEST_REVOCATION_PAUSE = timedelta(hours=1)
@@ -150,10 +154,12 @@ class Grants:
             "client_id": grant.client_id,
             **write.to_doc(now),
         }
-        gone = gone_with(fields)
         query = {"_id": grant.id, "generation": grant.generation}
+        recovered = {"untold": _told_if(CALLED_DEAD, note(EventType.GRANT_RECOVERED, now, code="connected"))}
+        literally = {name: {"$literal": value} for name, value in fields.items()}
         try:
-            return self._grants.update_one(query, {"$set": fields, "$unset": gone}).matched_count == 1
+            update: list[dict[str, Any]] = [{"$set": literally | recovered}, {"$unset": list(gone_with(fields))}]
+            return self._grants.update_one(query, update).matched_count == 1
         except DuplicateKeyError:
             return False
 
@@ -210,6 +216,7 @@ class Grants:
             "status": {"$cond": [CALLED_LOST, str(GrantStatus.ACTIVE), "$status"]},
             "failure": {"$cond": [CALLED_DEAD, "$failure", "$$REMOVE"]},
             "unanswered_at": {"$cond": [CALLED_LOST, {"$ifNull": ["$unanswered_at", now]}, "$$REMOVE"]},
+            "untold": _told_if(CALLED_LOST, note(EventType.GRANT_RECOVERED, now, code="late_reply")),
         }
         doc = self._grants.find_one_and_update(
             {"_id": grant.id, "generation": grant.generation, "data_key.id": grant.data_key.id},
@@ -243,6 +250,8 @@ class Grants:
         fields = {
             "status": str(GrantStatus.REAUTHORIZATION_REQUIRED),
             "failure": _failed_once_more(cause, now),
+            "untold": _told_if(True, note(EventType.REAUTHORIZATION_REQUIRED, now, code=cause)),  # noqa: FBT003 - MongoDB's
+            "preflight_at": now + PREFLIGHT_PAUSE,
             "updated_at": now,
         }
         update: list[dict[str, Any]] = [{"$set": fields}, {"$unset": ["exchange_lease", "access_token", "care_at"]}]
@@ -343,6 +352,12 @@ class Grants:
 def gone_with(fields: Mapping[str, Any]) -> dict[str, str]:
     """What must go when new tokens come with these fields: whatever was said of the old ones."""
     return {name: "" for name in (*PASSING_FIELDS, "revocation", "verified") if name not in fields}
+
+
+def _told_if(happened: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """The notes of a grant with one more, where an expression holds (``actas.events``); in a pipeline."""
+    there = {"$cond": [{"$isArray": "$untold"}, "$untold", []]}
+    return {"$cond": [happened, {"$concatArrays": [there, [{"$literal": told}]]}, {"$ifNull": ["$untold", "$$REMOVE"]}]}
 
 
 def _failed_once_more(code: str, now: datetime) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
+from actas.events import EventType, note
 from actas.importing.mapping import Candidate, placeholder
 from actas.importing.plan import Stored
 from actas.records import Grant, GrantStatus
@@ -99,7 +100,10 @@ class ImportedGrants:
             }
             unused = {"generation": old.generation, "exchange_lease": None, "unanswered_at": None}
             query = {"_id": old.id, "status": str(old.status), **unused}
-            updates.append(UpdateOne(query, {"$set": fields, "$unset": gone_with(fields)}))
+            update: dict[str, Any] = {"$set": fields, "$unset": gone_with(fields)}
+            if old.status is GrantStatus.REAUTHORIZATION_REQUIRED:
+                update["$push"] = {"untold": note(EventType.GRANT_RECOVERED, now, code="imported")}
+            updates.append(UpdateOne(query, update))
         return self._grants.bulk_write(updates, ordered=False).matched_count
 
     @translated

@@ -41,6 +41,9 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         # Held jobs are parked, too, and no tick looks at them but for those whose deadline has come.
         (("status", "held", "grant"), {}),
         (("status", "deadline"), {"partialFilterExpression": {"status": "parked"}}),
+        # For the purge. With the deadline in it, a job that is done and not yet to be removed costs a key, and no read.
+        (("status", "finished_at", "deadline"), {"partialFilterExpression": {"finished_at": {"$exists": True}}}),
+        (("untold.at",), {"partialFilterExpression": {"untold": {"$exists": True}}}),
     ),
     "grants": (
         (("app", "provider", "account"), {"unique": True}),
@@ -54,6 +57,8 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
             ("app", "provider", "imported.source", "_id"),
             {"partialFilterExpression": {"imported.source": {"$exists": True}}},
         ),
+        (("untold.at",), {"partialFilterExpression": {"untold": {"$exists": True}}}),
+        (("preflight_at",), {"partialFilterExpression": {"status": "reauthorization_required"}}),
     ),
     "drills": ((("app",), {"unique": True, "partialFilterExpression": {"open": True}}),),
     "effects": (
@@ -63,9 +68,14 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
     # The purge takes expired entries, counted; MongoDB itself takes a day later what no purge took.
     "blacklist": ((("expires_at",), {"expireAfterSeconds": 86_400}),),
     "connects": ((("expires_at",), {"expireAfterSeconds": 0}),),
-    "outbox": (),
+    "outbox": (
+        (("app", "next_at"), {"partialFilterExpression": {"state": "pending"}}),
+        (("state", "at"), {}),
+        # What is over goes by itself; what is pending has no such time.
+        (("purge_at",), {"expireAfterSeconds": 0}),
+    ),
     # MongoDB removes them by itself: nobody counts on them.
-    "refusals": ((("expires_at",), {"expireAfterSeconds": 0}), (("app", "at"), {})),
+    "refusals": ((("expires_at",), {"expireAfterSeconds": 0}),),
 }
 
 _TEXT, _TIME, _COUNT = {"bsonType": "string"}, {"bsonType": "date"}, {"bsonType": ["int", "long"]}
@@ -102,6 +112,14 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
                 "properties": {"code": _TEXT, "message": _TEXT, "at": _TIME},
             },
             "history": {"bsonType": "array"},
+            "untold": {
+                "bsonType": "array",
+                "items": {
+                    "bsonType": "object",
+                    "required": ["event", "at"],
+                    "properties": {"event": _TEXT, "at": _TIME},
+                },
+            },
         },
     },
 }

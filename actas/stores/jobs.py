@@ -9,9 +9,10 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import BulkWriteError
 
+from actas.events import OF_JOBS, note
 from actas.jws import Claims
 from actas.records import Job, JobError
-from actas.states import FINAL, WAITING, JobStatus, check_move
+from actas.states import FINAL, OPERATOR_MOVES, WAITING, JobStatus, check_move
 from actas.stores.database import Documents, translated
 
 #: How much of a job's story is kept in it.
@@ -67,6 +68,13 @@ class Jobs:
         return [Job.from_doc(doc) for doc in self._jobs.find(query).sort("_id", DESCENDING).limit(limit)]
 
     @translated
+    def count(self, status: JobStatus, *, app: str | None = None, user: str | None = None, limit: int) -> int:
+        """How many jobs are in a state, counted up to a limit."""
+        asked = {"status": str(status), "app": app, "user": user}
+        query = {name: value for name, value in asked.items() if value is not None}
+        return self._jobs.count_documents(query, limit=limit)
+
+    @translated
     def cancel_waiting(
         self, query: dict[str, Any], *, code: str, message: str, now: datetime, free_keys: bool = False
     ) -> int:
@@ -120,6 +128,37 @@ class Jobs:
         doc = self._jobs.find_one_and_update(query, update, return_document=ReturnDocument.AFTER)
         return Job.from_doc(doc) if doc else None
 
+    # --- an operator ---
+
+    @translated
+    def resolve(self, job_id: str, *, step: int, happened: bool, reference: str | None, now: datetime) -> bool:
+        """Say what became of an uncertain job's step, for a worker to settle; False if it is uncertain no more.
+
+        A look that goes on meanwhile finds its ``next_at`` changed, and its verdict does not count.
+        """
+        resolution = {"step": str(step), "happened": happened, "reference": reference, "at": now}
+        said = {"at": now, "to": str(JobStatus.UNCERTAIN), "code": "resolved: " + ("it happened" if happened else "no")}
+        update = {
+            "$set": {"resolution": resolution, "next_at": now},
+            "$push": {"history": {"$each": [said], "$slice": -HISTORY_LENGTH}},
+        }
+        query = {"_id": job_id, "status": str(JobStatus.UNCERTAIN)}
+        return self._jobs.update_one(query, update).matched_count == 1
+
+    @translated
+    def retry(self, job: Job, now: datetime) -> bool:
+        """Let a job that has failed or expired run again, under the signature it has; False if it has moved on."""
+        query = {
+            "_id": job.id,
+            "rev": job.rev,
+            "status": {"$in": [str(status) for status in OPERATOR_MOVES]},
+            "deadline": {"$gt": now},
+            "stop": {"$ne": True},
+        }
+        update = _moved(JobStatus.SCHEDULED, now, code="retried", next_at=now, attempts=0)
+        update["$unset"] = {"error": "", "finished_at": "", **LOOKING}
+        return self._jobs.update_one(query, update).matched_count == 1
+
     # --- the scheduler ---
 
     @translated
@@ -157,25 +196,36 @@ class Jobs:
         Not an orphan: what became of its request must be looked up first.
         """
         query = {"status": str(JobStatus.SCHEDULED), "deadline": {"$lte": before}, "orphaned": {"$ne": True}}
-        found = self._jobs.find(query, {"_id": 1}, hint={"deadline": 1}).limit(limit)
-        ids = [doc["_id"] for doc in found]
-        held_up = {"$concat": ["the deadline has passed; it was held up by: ", "$error.code"]}  # null if by nothing
-        message = {"$ifNull": [held_up, "the deadline has passed; it could not be sent before"]}
-        step = {"at": now, "to": str(JobStatus.EXPIRED), "code": "expired"}
-        history = {"$concatArrays": [{"$ifNull": ["$history", []]}, [step]]}
-        update = {
-            "status": str(JobStatus.EXPIRED),
-            "error": {"code": "expired", "message": message, "at": now},
-            "finished_at": now,
-            "history": {"$slice": [history, -HISTORY_LENGTH]},
-        }
-        return self._jobs.update_many({**query, "_id": {"$in": ids}}, [{"$set": update}]).modified_count
+        causes: dict[str | None, list[str]] = {}
+        for doc in self._jobs.find(query, {"error.code": 1}, hint={"deadline": 1}).limit(limit):
+            causes.setdefault(doc.get("error", {}).get("code"), []).append(doc["_id"])
+        expired = 0
+        for cause, ids in causes.items():
+            why = f"it was held up by: {cause}" if cause else "it could not be sent before"
+            update = _moved(JobStatus.EXPIRED, now, error=JobError("expired", f"the deadline has passed; {why}", now))
+            expired += self._jobs.update_many({**query, "_id": {"$in": ids}}, update).modified_count
+        return expired
 
     @translated
     def uncertain(self, now: datetime, limit: int) -> list[str]:
         """The jobs that it is time to look for at their provider."""
         query = {"status": str(JobStatus.UNCERTAIN), "next_at": {"$lte": now}}
         return [doc["_id"] for doc in self._jobs.find(query, {"_id": 1}).sort("next_at", ASCENDING).limit(limit)]
+
+    @translated
+    def purge(self, status: JobStatus, *, finished_before: datetime, ended_before: datetime, limit: int) -> int:
+        """Remove up to ``limit`` jobs that ended so before a time, and whose deadline was before another; how many."""
+        if status not in FINAL:
+            raise ValueError(f"{status} is not final")  # a mistake in actas itself
+        old = {
+            "status": str(status),
+            "finished_at": {"$lt": finished_before},
+            "deadline": {"$lt": ended_before},
+            "untold": {"$exists": False},  # an event of it may still have to be sent
+        }
+        ids = [doc["_id"] for doc in self._jobs.find(old, {"_id": 1}).sort("finished_at", ASCENDING).limit(limit)]
+        # Asked again with the condition: an operator may have had one retried meanwhile.
+        return self._jobs.delete_many({"_id": {"$in": ids}, **old}).deleted_count if ids else 0
 
     @translated
     def parked_grants(self) -> list[str]:
@@ -304,7 +354,7 @@ def _moved(
         step["code"] = code or (error and error.code)
     if to in FINAL:
         fields["finished_at"] = now
-    return {
-        "$set": {"status": str(to), **fields},
-        "$push": {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}},
-    }
+    pushed: dict[str, Any] = {"history": {"$each": [step], "$slice": -HISTORY_LENGTH}}
+    if to in OF_JOBS:  # in the same write, so that no crash can part the move from its event
+        pushed["untold"] = note(OF_JOBS[to], now, code=error.code if error else code, result=fields.get("result"))
+    return {"$set": {"status": str(to), **fields}, "$push": pushed}

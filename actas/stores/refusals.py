@@ -30,4 +30,4 @@ class Refusals:
     def find(self, *, app: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The latest first."""
         query = {} if app is None else {"app": app}
-        return list(self._refusals.find(query).sort("at", DESCENDING).limit(limit))
+        return list(self._refusals.find(query).sort("expires_at", DESCENDING).limit(limit))

@@ -15,13 +15,14 @@ from typing import Any
 import hvac
 import hvac.exceptions
 import requests
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from actas.errors import ActasError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.installing import role_files
 from actas.settings import ClientCredentials, holds_certificates
-from actas.vault.room import APPROLE, KV, TRANSIT, kek_name, signing_key_name
+from actas.vault.room import APPROLE, KV, TRANSIT, kek_name, signing_key_name, webhook_path
+from actas.webhooks import Webhook
 
 ROLES = ("worker", "scheduler", "operator")
 
@@ -230,13 +231,51 @@ class VaultInstaller:
         secret = {"client_id": credentials.client_id}
         if credentials.client_secret is not None:
             secret["client_secret"] = credentials.client_secret.get_secret_value()
+        self._keep(f"actas/{app}/{provider}", secret, "store client credentials")
+
+    def webhook(self, app: str) -> Webhook | None:
+        """The app's webhook; None: there is none, or none that is of use.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        try:
+            with _translated("read a webhook"):
+                kept = self._vault.secrets.kv.v2.read_secret_version(
+                    webhook_path(app), mount_point=KV, raise_on_deleted_version=True
+                )
+            return Webhook.model_validate(kept["data"]["data"])
+        except (NotFound, ValidationError):
+            return None
+
+    def store_webhook(self, app: str, webhook: Webhook) -> None:
+        """Write where an app wants its events to ``kv/actas/<app>/webhook``.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        secret = {"url": webhook.url.get_secret_value(), "secret": webhook.secret.get_secret_value()}
+        if webhook.previous is not None:
+            secret["previous"] = webhook.previous.get_secret_value()
+        self._keep(webhook_path(app), secret, "store a webhook")
+
+    def remove_webhook(self, app: str) -> None:
+        """Forget where an app wanted its events, and all secrets they were signed with.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        with _translated("remove a webhook"):
+            self._vault.secrets.kv.v2.delete_metadata_and_all_versions(webhook_path(app), mount_point=KV)
+
+    def _keep(self, path: str, secret: dict[str, str], doing: str) -> None:
         # A fresh KV mount answers 400 while it still sets itself up.
         patiently = Retrying(
             retry=retry_if_exception_type(_BadRequest), stop=stop_after_delay(10), wait=wait_fixed(0.2), reraise=True
         )
         for attempt in patiently:
-            with attempt, _translated("store client credentials"):
-                self._vault.secrets.kv.v2.create_or_update_secret(f"actas/{app}/{provider}", secret, mount_point=KV)
+            with attempt, _translated(doing):
+                self._vault.secrets.kv.v2.create_or_update_secret(path, secret, mount_point=KV)
 
 
 def _authority() -> str | bool:

@@ -16,12 +16,13 @@ from typing import Any, TypeVar, cast
 import hvac
 import hvac.exceptions
 import requests
-from pydantic import SecretBytes, SecretStr
+from pydantic import SecretBytes, SecretStr, ValidationError
 from requests.adapters import HTTPAdapter
 
 from actas.errors import ActasError, EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
 from actas.settings import ClientCredentials, Settings
 from actas.unshown import Unshown, in_clear
+from actas.webhooks import BadWebhook, Webhook
 
 TRANSIT, KV, APPROLE = "transit", "kv", "approle"
 
@@ -45,6 +46,10 @@ def kek_name(app: str) -> str:
 
 def signing_key_name(app: str) -> str:
     return f"actas-app-{app}"
+
+
+def webhook_path(app: str) -> str:
+    return f"actas/{app}/webhook"
 
 
 def key_version(wrapped: str) -> int:
@@ -192,15 +197,9 @@ class VaultRoom:
             f" store client_id and client_secret in Vault at {KV}/{path}"
         )
         try:
-            reply = self._ask(
-                lambda client: client.secrets.kv.v2.read_secret_version(
-                    path, mount_point=KV, raise_on_deleted_version=True
-                )
-            )
+            data = self._kept(path)
         except NotFound:
             raise NotFound(missing) from None
-        with _understood():
-            data = Unshown(reply["data"]["data"])
         client_id = data.get("client_id")
         if not isinstance(client_id, str) or not client_id:
             raise NotFound(f"{missing} (client_id is missing there, or is no text)")
@@ -209,6 +208,40 @@ class VaultRoom:
         # An empty one is none: a public client.
         secret = SecretStr(data["client_secret"]) if data.get("client_secret") else None
         return ClientCredentials(client_id=client_id, client_secret=secret)
+
+    # --- webhooks ---
+
+    def webhook(self, app: str) -> Webhook | None:
+        """Where an app wants its events: from the settings, else from KV ``kv/actas/<app>/webhook``; None: nowhere.
+
+        Raises:
+            BadWebhook: what is stored is of no use.
+            VaultUnavailable, VaultDenied.
+        """
+        if (given := self._settings.webhooks.get(app)) is not None:
+            return given
+        try:
+            data = self._kept(webhook_path(app))
+        except NotFound:
+            return None
+        fields = ("url", "secret", "previous")
+        try:
+            return Webhook.model_validate({name: SecretStr(data[name]) for name in fields if data.get(name)})
+        except (ValidationError, TypeError):
+            raise BadWebhook(f"the webhook stored at {KV}/{webhook_path(app)} is of no use") from None
+
+    def _kept(self, path: str) -> Unshown:
+        """What KV keeps there.
+
+        Raises:
+            NotFound: nothing.
+            VaultUnavailable, VaultDenied.
+        """
+        reply = self._ask(
+            lambda client: client.secrets.kv.v2.read_secret_version(path, mount_point=KV, raise_on_deleted_version=True)
+        )
+        with _understood():
+            return Unshown(reply["data"]["data"])
 
     # --- signing in ---
 

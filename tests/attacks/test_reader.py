@@ -6,8 +6,8 @@ app is told. Listens while all of it happens: to every command that Redis is giv
 (queue items, events, remote control), to every question that MongoDB is asked, to the DEBUG logs of an app and a worker
 with all their libraries. Does not read the memory of a process, nor the traffic with Vault or the provider (TLS). What
 is looked for, plain, in hex, base64, UTF-16, packed, and as URLs, JSON, HTML and Python write it: every token, code and
-client secret the provider ever gave, the state and the PKCE verifier of every connection, and every data key,
-unwrapped. The run before it takes each path that a token takes, also those that fail; one more secret in each place,
+client secret the provider ever gave, the state and the PKCE verifier of every connection, every data key, unwrapped,
+and the secrets and the query of the app's webhook. The run before it takes each path that a token takes, also those that fail; one more secret in each place,
 planted readable, shows that the search would have found it.
 """
 
@@ -32,6 +32,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 import redis
+from pydantic import SecretStr
 from pymongo import MongoClient
 
 from actas import Grant, connecting
@@ -39,10 +40,12 @@ from actas.embedded.demo.flower import FlowerApi
 from actas.embedded.demo.places import View, files, views
 from actas.embedded.demo.search import Piece, search
 from actas.embedded.stack import Stack
+from actas.installing import installer
 from actas.vault.room import VaultRoom
 from tests.attacks.listening import logs_heard, mongodb_heard, redis_heard
 from tests.attacks.reading import console, processes, records, unpacked
 from tests.attacks.whole_run import Run
+from tests.receiving import Receiver, receiver
 from tests.support import eventually
 from worker.rescue_slots import PREFIX
 
@@ -86,6 +89,7 @@ VIEWS = {
     "roles: env files": set(),
     "console: what it prints": set(),
     "app: what it is told": set(),
+    "app: what its webhook is sent": set(),
 }
 PLANTS = sorted(set[str]().union(*VIEWS.values()))
 
@@ -153,16 +157,32 @@ class Heard:
     redis: Callable[[], tuple[list[Piece], list[Piece]]]
     mongodb: Callable[[], list[Piece]]
     logs: list[Piece]
+    webhook: Receiver
 
 
 @pytest.fixture(scope="module")
-def heard(stack) -> Iterator[Heard]:
+def webhook(stack, spied) -> Iterator[Receiver]:
+    """The app's own, with two secrets, before anything happens of which it is told."""
+    where = {"vault_addr": stack.servers.bao.url, "vault_token": stack.servers.bao.token}
+    with receiver() as there:
+        for new_secret in (False, True):
+            url = SecretStr(f"{there.url}/hook?key=query{secrets.token_hex(16)}")
+            stored, _ = installer.set_webhook("demo", url, new_secret=new_secret, development=True, **where)
+            spied.see("webhook secrets", stored.secret.get_secret_value())
+        spied.see("queries of webhooks", url.get_secret_value().partition("=")[2])
+        yield there
+        installer.remove_webhook("demo", **where)
+
+
+@pytest.fixture(scope="module")
+def heard(stack, webhook) -> Iterator[Heard]:
     servers = stack.servers
     with ExitStack() as listening:
         yield Heard(
             listening.enter_context(redis_heard(servers.valkey.url.get_secret_value())),
             listening.enter_context(mongodb_heard(servers.mongod.url.get_secret_value())),
             listening.enter_context(logs_heard()),
+            webhook,
         )
 
 
@@ -209,12 +229,14 @@ def seen(stack, client, sandbox, room, documents, spied, heard, planted) -> Mapp
             room.keys.get(run.stored(each))
     spied.see("tokens", *sandbox.tokens())
     spied.see("client secrets", stack._place.secret("sandbox-client").get_secret_value())
+    eventually(lambda: heard.webhook.of(run.jobs[-1]), what="the app was told of the last job")
     with closing(FlowerApi(stack)) as flower:
         eventually(lambda: {done, planted["a message"]} <= flower.jobs().keys(), what="Flower has heard of the jobs")
         looking = [
             *heard_views(heard, done),
             *views(stack, flower, job_id=done, text=text),
             *more_views(stack, run, slot),
+            View("app", "what its webhook is sent", run.jobs[-1], lambda: sent_to(heard.webhook)),
         ]
         return {str(view): look(view, spied.all(), planted) for view in looking}
 
@@ -241,6 +263,12 @@ def more_views(stack: Stack, run: Run, grant: Grant) -> list[View]:
     ]
 
 
+def sent_to(webhook: Receiver) -> Iterator[Piece]:
+    for request in webhook.requests:
+        headers = {name: value for name, value in request.headers.items() if name != "host"}
+        yield f"webhook {request.id}", json.dumps(headers).encode() + request.body
+
+
 def look(view: View, wanted: Sequence[tuple[str, str | bytes]], planted: Mapping[str, str | bytes]) -> Seen:
     named = [*wanted, *planted.items(), ("the control", view.control)]
     seen = Seen([], set(), sees=False)
@@ -261,6 +289,7 @@ def look(view: View, wanted: Sequence[tuple[str, str | bytes]], planted: Mapping
 def test_there_is_something_to_look_for(seen, spied):
     counts = {kind: len(found) for kind, found in spied.secrets.items()}
     assert counts["client secrets"] == 1
+    assert (counts["webhook secrets"], counts["queries of webhooks"]) == (2, 1)
     assert counts["tokens"] > 10
     assert counts["states"] == counts["verifiers"] >= 3
     assert counts["data keys"] >= 5  # one of each grant, and the one made anew

@@ -90,6 +90,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             installer.set_client_credentials(
                 app=app, provider="x", client_id="id", client_secret=SecretStr("secret"), **vault
             )
+            url = SecretStr("https://app.example/")
+            installer.set_webhook(app, url, new_secret=False, development=False, **vault)
         yield house
     finally:
         stop_all(list(servers))
@@ -154,6 +156,8 @@ def of_each_app(app: str) -> dict[str, Callable[[hvac.Client, str], Any]]:
         f"delete the KEK of {app}": lambda vault, _: vault.delete(kek),
         f"read credentials of {app}": read(f"kv/data/actas/{app}/x"),
         f"read the metadata of credentials of {app}": read(f"kv/metadata/actas/{app}/x"),
+        f"read the webhook's secret of {app}": read(f"kv/data/actas/{app}/webhook"),
+        f"move the webhook of {app}": write(f"kv/data/actas/{app}/webhook", data={"url": "https://mallory.example/"}),
         f"list credentials of {app}": lambda vault, _: vault.list(f"kv/metadata/actas/{app}"),
         f"write credentials of {app}": write(f"kv/data/actas/{app}/y", data={"client_id": "mallory"}),
         f"delete credentials of {app}": lambda vault, _: vault.delete(f"kv/data/actas/{app}/y"),
@@ -195,7 +199,8 @@ EVERYBODY = {"renew its own token", "look up its own token"}
 
 
 def app_may(app: str) -> set[str]:
-    return {f"wrap for {app}", f"sign as {app}", f"read the signing key of {app}", f"read credentials of {app}"}
+    of_its_own = {f"read credentials of {app}", f"read the webhook's secret of {app}"}
+    return {f"wrap for {app}", f"sign as {app}", f"read the signing key of {app}"} | of_its_own
 
 
 def may_for_all_apps(*verbs: str) -> set[str]:
@@ -206,7 +211,7 @@ VAULT_ALLOWED = {
     "app-a": app_may("a"),
     "app-a-b": app_may("a-b"),
     "worker": may_for_all_apps("wrap for", "unwrap for", "read the signing key of", "read credentials of"),
-    "scheduler": may_for_all_apps("rewrap for", "read the KEK of"),
+    "scheduler": may_for_all_apps("rewrap for", "read the KEK of", "read the webhook's secret of"),
     "operator": may_for_all_apps(
         "read the KEK of",
         "read the signing key of",
@@ -322,7 +327,10 @@ def test_no_vault_verb_was_denied_only_because_it_does_not_exist(house: House) -
         installer.install(**where, redis_url=house.servers.valkey.url)
 
 
-CREDENTIALS_FIRST = {"": write("kv/data/actas/gone/x", data={"client_id": "id"})}
+CREDENTIALS_FIRST = {
+    "": write("kv/data/actas/gone/x", data={"client_id": "id"}),
+    "and a webhook": write("kv/data/actas/gone/webhook", data={"url": "https://app.example/"}),
+}
 
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
@@ -365,14 +373,22 @@ MONGO_ALLOWED = {
         "drills": "find",
         "effects": "find insert update",
         "blacklist": "find",
+        "outbox": "insert",
         "refusals": "insert",
     },
-    "scheduler": {"jobs": "find update", "grants": "find update", "drills": "find", "blacklist": "find remove"},
+    "scheduler": {
+        "jobs": "find remove update",
+        "grants": "find update",
+        "drills": "find",
+        "blacklist": "find remove",
+        "outbox": "find insert update",
+    },
     "operator": {
         "jobs": "find update",
         "grants": "find",
         "drills": "find insert update",
         "effects": "find",
+        "outbox": "find update",
         "refusals": "find",
     },
 }
@@ -485,6 +501,7 @@ def test_the_operator_may_check_indexes(mongo_of: dict[str, MongoClient[dict[str
 
 ACT, GRANTS, SCHEDULER, GATE = "actas:actas.act", "actas:actas.grants", "actas:actas.scheduler", "actas:gate:x"
 SUBMIT = "actas:actas.submit"
+EVENTS = "actas:actas.events"
 REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "count the workers' queue": ("LLEN", ACT),
     "count a queue of low priority": ("LLEN", f"{ACT}\x06\x163"),
@@ -505,6 +522,8 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "peek at signed jobs": ("LRANGE", SUBMIT, 0, -1),
     "clear the queue of signed jobs": ("DEL", SUBMIT),
     "count signed jobs": ("LLEN", SUBMIT),
+    "ask for events to be sent": ("LPUSH", EVENTS, "m"),
+    "take from the queue of events": ("BRPOP", EVENTS, 0.01),
     "bind a queue to the workers' exchange": ("SADD", "actas:_kombu.binding.actas.act", "m"),
     "unbind the workers' queue": ("SREM", "actas:_kombu.binding.actas.act", "m"),
     "see who waits unacknowledged": ("ZRANGE", "actas:unacked_index", 0, -1),
@@ -559,6 +578,8 @@ _ADD = {
 _BROKER = {
     "add to the scheduler's queue",
     "take from the scheduler's queue",
+    "ask for events to be sent",
+    "take from the queue of events",
     "bind a queue to the workers' exchange",
     "unbind the workers' queue",
     "see who waits unacknowledged",

@@ -55,9 +55,17 @@ class ReplicatedStack(Stack):
         return any(leads)
 
     def role_env(self, role: str) -> dict[str, str]:
+        return {name: self._naming_everybody(value) for name, value in super().role_env(role).items()}
+
+    @property
+    def admin_url(self) -> str:
+        """The administrator's address of whichever member leads."""
+        return self._naming_everybody(self.servers.mongod.url.get_secret_value())
+
+    def _naming_everybody(self, url: str) -> str:
         first = self.servers.mongod.address
         everybody = ",".join([first, *(member.address for member in self.others)])
-        return {name: value.replace(f"@{first}/", f"@{everybody}/") for name, value in super().role_env(role).items()}
+        return url.replace(f"@{first}/", f"@{everybody}/")
 
     @property
     def children(self) -> list[Child]:

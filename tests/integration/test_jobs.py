@@ -15,6 +15,7 @@ from actas import Client, JobRequest, JobStatus
 from actas.cli import looking
 from actas.errors import IdempotencyConflict, InvalidPayload, NotFound
 from actas.stores.effects import Effects
+from actas.stores.refusals import Refusals
 from actas.vault.room import VaultRoom
 from tests.support import eventually, nothing_is_sent
 
@@ -26,7 +27,13 @@ def soon(seconds: float) -> datetime:
 @pytest.fixture
 def console(client: Client, monkeypatch) -> Callable[..., Any]:
     """`actas jobs`, in this process and on the client's connections."""
-    stores = looking.Stores(client.app, client._room.jobs, client._room.grants, Effects(client._room.database))
+    stores = looking.Stores(
+        client.app,
+        client._room.jobs,
+        client._room.grants,
+        Effects(client._room.database),
+        Refusals(client._room.database),
+    )
     monkeypatch.setattr(looking.Stores, "open", lambda: nullcontext(stores))
     return lambda *words: CliRunner().invoke(looking.jobs, words, catch_exceptions=False)
 

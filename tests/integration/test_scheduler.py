@@ -23,6 +23,7 @@ from actas.embedded.stack import Stack
 from actas.envelope import new_data_key
 from actas.errors import VaultUnavailable
 from actas.gates import GateReader
+from actas.http import Http
 from actas.ids import new_id
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
@@ -31,7 +32,10 @@ from actas.stores.dispatching import Dispatching
 from actas.stores.drills import Drill, Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
+from actas.stores.outbox import Outbox
+from actas.stores.preflight import Preflight
 from actas.stores.renewals import Renewals
+from actas.stores.untold import Untold
 from actas.stores.verifications import Verifications
 from actas.stores.wrapped_keys import WrappedKeys
 from actas.vault.keys import VaultKeys
@@ -46,6 +50,7 @@ from scheduler.resume import resume
 from scheduler.revoke import AGAIN, BATCH, revoke
 from scheduler.rewrap import SECONDS, rewrap
 from scheduler.room import Queue, Room
+from scheduler.webhooks import Webhooks
 from tests.support import profiled, settings_from
 
 
@@ -93,11 +98,17 @@ class Ticks:
             verifications=Verifications(database),
             care=Care(database),
             vault=vault,
+            untold=Untold(database),
+            outbox=Outbox(database),
+            preflight=Preflight(database),
+            webhooks=Webhooks(vault, plain_allowed=True),
+            http=Http(),
             data_key_max_age=timedelta(days=90),
             gates=GateReader(redis_url, lambda: self.now),
             living_workers=lambda: {"w": self.slots},
             monotonic=lambda: time.monotonic() + self.paused,
             pause=self._pause,
+            keep={},
         )
 
     def _pause(self, seconds) -> None:

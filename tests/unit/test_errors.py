@@ -17,6 +17,7 @@ from actas.actions import Refused
 from actas.errors import ActasError, GrantDead, JobRefused, MongoRefused, MongoUnavailable, TokenEndpointError
 from actas.stores.database import translated
 from worker.errors import AtGate, NeedsUser, NotNow, NotYet, RateLimited, Stopped
+from worker.submit import NotTaken
 
 #: Celery's doors read settings when they are imported; they define no errors of ours.
 DOORS = {"worker.app", "worker.tasks", "scheduler.app", "scheduler.tasks", "actas.sandbox.__main__"}
@@ -28,6 +29,7 @@ ARGUMENTS = {
     TokenEndpointError: {"provider_code": "x"},
     NotYet: {"at": NOW},
     NotNow: {"at": NOW},
+    NotTaken: {"why": "w"},
     AtGate: {"until": NOW, "gate": "g"},
 }
 
@@ -96,7 +98,7 @@ def test_without_a_message_an_error_says_its_docstrings_first_line(kind):
     "kind", [kind for kind in ERRORS if not issubclass(kind, (AtGate, NotNow, NotYet))], ids=lambda kind: kind.__name__
 )
 def test_with_a_message_an_error_says_that(kind):
-    arguments = {"provider_code": "x"} if issubclass(kind, TokenEndpointError) else {}
+    arguments = next((given for parent, given in ARGUMENTS.items() if issubclass(kind, parent)), {})
     assert str(kind("do this", **arguments)) == "do this"
 
 

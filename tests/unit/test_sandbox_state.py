@@ -389,6 +389,13 @@ def test_duplicates_are_refused_within_the_accounts_latest_posts_and_not_once_de
     assert books.ledger()["counts"]["duplicates"] == 2
 
 
+def test_duplicates_are_taken_where_they_are_not_to_be_refused(clock):
+    books = Books(clock, duplicate_window=0)
+    alice = books.authenticate(grant(books).access_token, ())
+    assert books.post(alice, "hi").id != books.post(alice, "hi").id
+    assert books.ledger()["counts"]["duplicates"] == 0
+
+
 def test_deleted_posts_leave_the_timeline_but_not_the_ledger(books):
     alice = books.authenticate(grant(books).access_token, ())
     post = books.post(alice, "hi")

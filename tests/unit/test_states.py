@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actas.events import OF_JOBS
 from actas.jws import Claims
-from actas.records import Job
-from actas.states import FINAL, MOVES, WAITING, IllegalMove, JobStatus, check_move
+from actas.records import Job, JobError
+from actas.states import FINAL, MOVES, OPERATOR_MOVES, WAITING, IllegalMove, JobStatus, check_move
 from actas.stores.jobs import Jobs
 
 S = JobStatus
@@ -66,6 +67,29 @@ def test_a_state_is_entered_only_from_where_it_makes_sense(to, only_from):
     assert {state for state in S if to in MOVES[state]} == only_from
 
 
+def test_out_of_a_final_state_only_an_operator_leads_and_not_out_of_what_was_done_or_cancelled():
+    assert {*OPERATOR_MOVES} == {S.FAILED, S.EXPIRED}
+    for from_, moves in OPERATOR_MOVES.items():
+        assert moves == {S.SCHEDULED}, "where it is claimed, verified and looked up in the journal like any other"
+        with pytest.raises(IllegalMove):
+            check_move(from_, S.SCHEDULED)
+
+
+@pytest.mark.parametrize("status", sorted(set(S) - FINAL))
+def test_what_has_not_ended_is_never_purged(status):
+    with pytest.raises(ValueError, match="not final"):
+        Jobs(Collection()).purge(status, finished_before=NOW, ended_before=NOW, limit=1)
+
+
+def test_a_retried_job_leaves_nothing_of_its_end_behind_and_is_retried_only_inside_its_window():
+    collection = Collection()
+    Jobs(collection).retry(replace(JOB, status=S.FAILED, rev=2), NOW)
+    ((query, update),) = collection.updates
+    assert (query["rev"], query["deadline"], query["stop"]) == (2, {"$gt": NOW}, {"$ne": True})
+    assert {"error", "finished_at", "looks", "resolution"} == set(update["$unset"])
+    assert "jws" not in update["$set"], "the signature stays"
+
+
 @pytest.mark.parametrize("state", list(S))
 def test_staying_is_no_move(state):
     with pytest.raises(IllegalMove, match=f"{state} -> {state}"):
@@ -76,9 +100,10 @@ def test_staying_is_no_move(state):
 
 
 class Collection:
-    """Stands where MongoDB's does and writes down what it is asked to do; nothing is ever found in it."""
+    """Stands where MongoDB's does and writes down what it is asked to do; nothing is found in it but what was put."""
 
     def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
         self.inserted: list[dict[str, Any]] = []
         self.updates: list[tuple[dict[str, Any], Any]] = []
 
@@ -101,8 +126,11 @@ class Collection:
     def find_one(self, *_, **__):
         return None
 
-    def count_documents(self, _):
+    def count_documents(self, *_, **__):
         return 0
+
+    def delete_many(self, query):
+        raise AssertionError("nothing is found, so nothing is removed")
 
     def find(self, *_, **__):
         return self
@@ -116,7 +144,7 @@ class Collection:
     limit = sort
 
     def __iter__(self):
-        return iter(())
+        return iter(self.found)
 
     def moves(self) -> set[tuple[JobStatus, JobStatus]]:
         """Every move the recorded updates can make; fails where one does not name the states it moves from."""
@@ -177,9 +205,13 @@ CALLS = {
         {(S.QUEUED, S.SCHEDULED), (S.PARKED, S.SCHEDULED)},
     ),
     "expire_scheduled": (
-        lambda jobs: jobs.expire_scheduled(NOW, before=NOW, limit=10),
+        lambda jobs: [jobs._jobs.found.append({"_id": "j"}), jobs.expire_scheduled(NOW, before=NOW, limit=10)],
         {(S.SCHEDULED, S.EXPIRED)},
     ),
+    "count": (lambda jobs: jobs.count(S.FAILED, limit=10), set()),
+    "resolve": (lambda jobs: jobs.resolve("j", step=1, happened=True, reference=None, now=NOW), set()),
+    "retry": (lambda jobs: jobs.retry(JOB, NOW), {(S.FAILED, S.SCHEDULED), (S.EXPIRED, S.SCHEDULED)}),
+    "purge": (lambda jobs: jobs.purge(S.FAILED, finished_before=NOW, ended_before=NOW, limit=1), set()),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
     "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
     "rescue_queued": (lambda jobs: jobs.rescue_queued(NOW, before=NOW), {(S.QUEUED, S.SCHEDULED)}),
@@ -213,8 +245,11 @@ def test_the_jobs_collection_makes_legal_moves_only_and_each_write_names_the_sta
     call, moves = CALLS[name]  # a new method must be added above
     call(Jobs(collection))
     assert collection.moves() == moves
-    for move in moves:
-        check_move(*move)
+    for from_, to in moves:
+        if name != "retry":
+            check_move(from_, to)
+        else:
+            assert to in OPERATOR_MOVES[from_]
 
 
 def test_a_job_begins_as_scheduled():
@@ -263,3 +298,19 @@ def test_a_job_is_signed_anew_only_as_it_was_seen_and_while_nobody_holds_or_stop
     ((query, update),) = collection.updates
     assert query == {"_id": "j", "rev": 3, "status": of, "orphaned": {"$ne": True}, "stop": {"$ne": True}}
     assert {"jws", "rev", "run_at", "deadline", "next_at"} <= update["$set"].keys(), "in one write"
+
+
+@pytest.mark.parametrize("to", sorted(MOVES[S.RUNNING]))
+def test_the_move_itself_notes_the_event_that_tells_of_it(to):
+    """In one write: a crash cannot part them."""
+    collection = Collection()
+    Jobs(collection).settle(JOB, "me", to, NOW, error=JobError("why", "m", NOW), result="r")
+    ((_, update),) = collection.updates
+    told = {"event": f"job.{to}", "at": NOW, "code": "why", "result": "r"}
+    assert update["$push"].get("untold") == (told if to in OF_JOBS else None)
+
+
+def test_jobs_that_end_many_at_a_time_tell_of_it_too():
+    collection = Collection()
+    Jobs(collection).expire_parked(NOW)
+    assert [update["$push"]["untold"]["event"] for _, update in collection.updates] == ["job.expired"] * 2

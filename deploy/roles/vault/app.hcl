@@ -16,7 +16,7 @@ path "transit/keys/actas-app-{app}" {
   capabilities = ["read"]
 }
 
-# Read its own client credentials and webhook secrets.
+# Read its own client credentials, and its webhook's secret, with which it verifies events.
 path "kv/data/actas/{app}/+" {
   capabilities = ["read"]
 }

@@ -18,3 +18,8 @@ path "transit/keys/actas-app-*" {
 path "kv/data/actas/+/+" {
   capabilities = ["read"]
 }
+
+# Events are signed by the scheduler alone. The more exact path counts.
+path "kv/data/actas/+/webhook" {
+  capabilities = ["deny"]
+}
