@@ -356,7 +356,7 @@ def test_a_job_that_nobody_could_send_is_expired_around_its_deadline_and_says_wh
         assert (done.finished_at, done.error.at) == (dispatcher.now, dispatcher.now)
         assert (done.history[-1]["to"], done.history[-1]["code"]) == ("expired", "expired")
         (event,) = documents["jobs"].find_one({"_id": job_id})["untold"]
-        assert (event["type"], event["code"]) == ("job.expired", "expired")
+        assert (event["event"], event["code"]) == ("job.expired", "expired")
     assert dispatcher.tick() == []
 
 
