@@ -237,9 +237,10 @@ def test_jobs_that_expire_many_at_a_time_are_all_told(ticks, there, documents):
 
 def test_a_capped_provider_is_told_once_by_whoever_finds_out(ticks, there, worker):
     ticks.wants("demo", there)
-    until = ticks.now + timedelta(days=3)
+    ticks.now = ticks.now.replace(hour=12)
     for n in range(5):
-        Outbox(worker).capped("demo", "x", until=until, code="usage_capped", now=ticks.now + timedelta(seconds=n))
+        now = ticks.now - timedelta(seconds=n)
+        Outbox(worker).capped("demo", "x", until=now + timedelta(hours=1), code="usage_capped", now=now)
     ticks.go()
     (request,) = there.of("x", "provider.capped")
     assert request.told["data"]["code"] == "usage_capped"
