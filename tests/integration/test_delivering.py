@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,7 +43,7 @@ from scheduler.room import Queue, Room
 from scheduler.webhooks import SECONDS as WEBHOOK_MEMORY
 from scheduler.webhooks import Webhooks
 from tests.dying import dies_at
-from tests.receiving import Receiver, receiver
+from tests.receiving import Receiver, hanging, receiver
 from tests.support import eventually, settings_from
 from tests.verifying import verified
 
@@ -348,28 +348,6 @@ def test_two_deliverers_do_not_send_at_once(ticks, there, ended):
 
 
 # --- receivers that fail ---
-
-
-@contextmanager
-def hanging() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
-    held: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    held.append(server.accept()[0])
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}/"
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for each in held:
-                each.close()
 
 
 @pytest.mark.parametrize(
