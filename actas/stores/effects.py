@@ -97,7 +97,7 @@ class Effects:
         says_nothing = [{"state": {"$in": [str(state) for state in OPEN]}}, {"code": ABSENT}]
         row = {"_id": effect_id, "owner": owner, "$or": says_nothing}
         update = {"$set": {"state": str(state), "finished_at": now, **outcome}}
-        if state is EffectState.DONE:
+        if "code" not in outcome:
             update["$unset"] = {"code": ""}
         self._effects.update_one(row, update)
 

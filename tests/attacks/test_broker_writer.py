@@ -57,7 +57,7 @@ def books(documents: Any, sandbox: Any, job_id: str, account: str) -> tuple[Any,
     """All that anybody has written down of a job: ours, the journal's, and the provider's."""
     effects = list(documents["effects"].find({"_id": {"$regex": f"^{job_id}"}}))
     posts = [post for post in sandbox.ledger()["posts"] if post["account"] == account]
-    return documents["jobs"].find_one({"_id": job_id}), effects, posts, family(sandbox, account)
+    return documents["jobs"].find_one({"_id": job_id}, {"untold": 0}), effects, posts, family(sandbox, account)
 
 
 def test_a_finished_jobs_message_replayed_a_thousand_times_leaves_the_books_as_they_are(
