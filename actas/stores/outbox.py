@@ -76,9 +76,7 @@ class Outbox:
         return len(docs)
 
     def capped(self, app: str, provider: str, *, until: datetime, code: str, now: datetime) -> None:
-        """Tell an app that a provider serves it no more until a time; once, whoever else finds that out.
-
-        Before the gate is closed: who dies in between leaves it to the next one to find out.
+        """Tell an app that a provider serves it no more until a time; once a day, whoever else finds that out.
 
         Raises:
             MongoUnavailable, MongoRefused.

@@ -40,6 +40,7 @@ from actas.embedded.child import stop_all
 from actas.embedded.place import Place
 from actas.embedded.servers import Servers
 from actas.installing import env_files, installer
+from worker.gates import MOVE, OPEN
 
 APPS = ("a", "a-b")  # the one's name begins the other's
 ROLES = ("app-a", "app-a-b", "worker", "scheduler", "operator")
@@ -535,6 +536,8 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "look at gates": ("MGET", GATE, "actas:gate:y"),
     "open a gate": ("DEL", GATE),
     "move a gate by a script": ("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, GATE),
+    "move a gate as workers do": ("EVAL", MOVE, 1, "actas:gate:provider:x", "", "1 1 0 0", 4_102_444_800_000),
+    "open a gate as workers do": ("EVAL", OPEN, 2, "actas:gate:provider:x", "actas:gate:client:a:x"),
     "reach a gate past the script's keys": ("EVAL", f"return redis.call('SET', '{GATE}', 'x')", 0),
     "find gates": ("SCAN", 0, "MATCH", "actas:gate:*"),
     "say how many jobs a worker runs at once": ("ZADD", "actas:slots", 1, "host:1:64"),
@@ -604,6 +607,8 @@ REDIS_ALLOWED = {
         "close a gate",
         "open a gate",
         "move a gate by a script",
+        "move a gate as workers do",
+        "open a gate as workers do",
         "reach a gate past the script's keys",
         "find gates",
         "say how many jobs a worker runs at once",

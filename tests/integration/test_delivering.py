@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,7 +43,7 @@ from scheduler.room import Queue, Room
 from scheduler.webhooks import SECONDS as WEBHOOK_MEMORY
 from scheduler.webhooks import Webhooks
 from tests.dying import dies_at
-from tests.receiving import Receiver, receiver
+from tests.receiving import Receiver, hanging, receiver
 from tests.support import eventually, settings_from
 from tests.verifying import verified
 
@@ -237,9 +237,10 @@ def test_jobs_that_expire_many_at_a_time_are_all_told(ticks, there, documents):
 
 def test_a_capped_provider_is_told_once_by_whoever_finds_out(ticks, there, worker):
     ticks.wants("demo", there)
-    until = ticks.now + timedelta(days=3)
+    ticks.now = ticks.now.replace(hour=12)
     for n in range(5):
-        Outbox(worker).capped("demo", "x", until=until, code="usage_capped", now=ticks.now + timedelta(seconds=n))
+        now = ticks.now - timedelta(seconds=n)
+        Outbox(worker).capped("demo", "x", until=now + timedelta(hours=1), code="usage_capped", now=now)
     ticks.go()
     (request,) = there.of("x", "provider.capped")
     assert request.told["data"]["code"] == "usage_capped"
@@ -347,26 +348,6 @@ def test_two_deliverers_do_not_send_at_once(ticks, there, ended):
 
 
 # --- receivers that fail ---
-
-
-@contextmanager
-def hanging() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
-    held: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    held.append(server.accept()[0])
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join()
-    for each in held:
-        each.close()
 
 
 @pytest.mark.parametrize(

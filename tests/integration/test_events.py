@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
-from actas import JobStatus
+from actas import JobRequest, JobStatus
 from actas.cli import app as console_app
 from actas.clock import utc_now
 from actas.envelope import Purpose
@@ -21,7 +21,7 @@ from actas.fault_points import FaultPoint
 from actas.installing import installer
 from actas.stores.outbox import Outbox
 from tests.dying import dies_at
-from tests.receiving import Receiver, receiver
+from tests.receiving import Receiver, hanging, receiver
 from tests.support import dance, eventually, made_stale
 from tests.verifying import verified, verified_in_node
 
@@ -193,3 +193,23 @@ def test_nothing_came_twice_and_nothing_else_is_in_it(secret, there, sandbox, ro
         stored = room.grants.get(grant.id)
         if stored is not None and stored.access_token is not None:
             assert room.keys.read(stored, Purpose.ACCESS).get_secret_value().encode() not in sent
+
+
+def test_an_endpoint_that_hangs_delays_no_job(stack, client, connect, user, secret):
+    """Last of all: from here on the app's events go nowhere."""
+    where = {"vault_addr": stack.servers.bao.url, "vault_token": stack.servers.bao.token}
+    connect(user)
+    with hanging() as url, MongoClient(stack.servers.mongod.url.get_secret_value()) as admin:
+        installer.set_webhook("demo", SecretStr(url), new_secret=False, development=True, **where)
+
+        def stuck() -> bool:
+            client.schedule("x.post", user=user, payload={"text": f"{uuid4()}"})
+            return bool(admin["actas"]["outbox"].count_documents({"app": "demo", "last": "no_reply"}))
+
+        eventually(stuck, what="the scheduler sends to where nobody answers")
+        at = utc_now() + timedelta(seconds=2)
+        jobs = client.schedule_many([JobRequest("x.post", user, {"text": f"on time {n}"}, at=at) for n in range(40)])
+        for job in jobs:
+            done = client.wait(job.id)
+            began = next(step["at"] for step in done.history if step["to"] == "running")
+            assert began - at < timedelta(seconds=3)

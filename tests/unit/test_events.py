@@ -100,15 +100,20 @@ def test_other_events_have_other_ids():
         told(JOB | {"_id": "j2"}, note(EventType.JOB_FAILED, AT))[0].id,
         told(JOB | {"app": "b"}, note(EventType.JOB_FAILED, AT))[0].id,
         events.capped("blog", "x", at=AT, until=AT, code="usage_capped").id,
-        events.capped("blog", "x", at=AT, until=soon, code="usage_capped").id,
-        events.capped("blog", "y", at=AT, until=soon, code="usage_capped").id,
+        events.capped("blog", "x", at=AT + timedelta(days=1), until=AT, code="usage_capped").id,
+        events.capped("blog", "x", at=AT, until=AT, code="out_of_credits").id,
+        events.capped("blog", "y", at=AT, until=AT, code="usage_capped").id,
+        events.capped("b", "x", at=AT, until=AT, code="usage_capped").id,
     ]
     assert len(set(ids)) == len(ids)
 
 
 def test_all_who_find_a_provider_capped_tell_the_same_event():
-    found = [events.capped("blog", "x", at=AT + timedelta(seconds=n), until=AT, code="usage_capped") for n in range(2)]
-    assert found[0].id == found[1].id
+    found = [
+        events.capped("blog", "x", at=AT + timedelta(hours=n), until=AT + timedelta(hours=n), code="usage_capped")
+        for n in range(14)
+    ]
+    assert len({each.id for each in found}) == 1
     assert found[0].data == {"provider": "x", "code": "usage_capped", "until": "2026-11-26T09:00:00.250Z"}
 
 
