@@ -1,29 +1,100 @@
-"""Dispatch: what is due goes to the workers."""
+"""Dispatch: what is due goes to the workers, in turns, and no faster than they take it."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
 from actas.celery_config import ACT_QUEUE
+from actas.gates import ALL, client_gate, provider_gate
 from actas.ids import new_id
+from actas.stores.dispatching import Pair
 from scheduler.room import Room
+from scheduler.turns import turns
 
-#: Messages that may wait in the broker; the rest of a backlog waits in MongoDB, where it can be cancelled and seen.
-QUEUE_BOUND = 500
+#: What the fleet is taken for while no worker process has said how many jobs it runs at once.
+DEFAULT_SLOTS = 64
 
+#: Messages that may wait in the broker for each slot of the fleet: enough to keep it busy between two looks. The rest
+#: of a backlog waits in MongoDB, where it can be cancelled and seen, and where whoever comes late still gets a turn.
+WAITING_PER_SLOT = 1
+
+#: The part of the fleet that one app, or one provider, may hold while others have jobs that are due some time.
+CROWDED = 0.75
+
+#: Jobs moved at once.
 BATCH = 250
+
+#: A tick goes on refilling so long: a backlog is not bound to one batch a second. The next tick comes after a second.
+SECONDS = 0.8
+PAUSE_SECONDS = 0.1
 
 
 def dispatch(room: Room) -> dict[str, int]:
-    """Queue the due jobs, oldest first, as far as there is room; returns counts.
+    """Queue the due jobs as far as there is room, the oldest of each app and provider first; returns counts.
 
     A crash between the mark and the send leaves jobs ``queued`` without a message; rescue brings those back.
     """
+    ends_at = room.monotonic() + SECONDS
     sent = 0
-    while (free := QUEUE_BOUND - room.queue.waiting(ACT_QUEUE)) > 0:
-        now = room.clock()
-        ids = room.jobs.due(now, min(BATCH, free))
-        jobs = room.jobs.enqueue(ids, batch=new_id(), now=now) if ids else []
-        if not jobs:
-            break
-        room.queue.send_jobs(jobs)
-        sent += len(jobs)
+    if room.dispatching.is_anything_due(room.clock()):
+        pairs = room.dispatching.due_pairs(room.clock())
+        crowd = Crowd(
+            apps=room.dispatching.are_several("app", {pair.app for pair in pairs}),
+            providers=room.dispatching.are_several("provider", {pair.provider for pair in pairs}),
+        )
+        due = at_open_gates(room, pairs)
+        while due:
+            sent += refill(room, due, crowd)
+            if not due or room.monotonic() + PAUSE_SECONDS > ends_at:
+                break
+            room.pause(PAUSE_SECONDS)
     return {"sent": sent}
+
+
+def at_open_gates(room: Room, pairs: Sequence[Pair]) -> set[Pair]:
+    """Those whose jobs a worker would not put back at once. When a gate's time is over, they are sent: one will try."""
+    gates = {pair: {ALL, provider_gate(pair.provider), client_gate(pair.app, pair.provider)} for pair in pairs}
+    closed = room.gates.closed(sorted(set().union(*gates.values()))).keys()
+    return {pair for pair, on_its_way in gates.items() if not on_its_way & closed}
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Whether there are several of them with jobs that are due, or will be."""
+
+    apps: bool
+    providers: bool
+
+
+def refill(room: Room, due: set[Pair], crowd: Crowd) -> int:
+    """Queue as many due jobs as there is room for now; return how many. Takes out of ``due`` who has no more."""
+    living = room.living_workers()
+    slots = sum(living.values()) or DEFAULT_SLOTS
+    free = min(BATCH, WAITING_PER_SLOT * slots - room.queue.waiting(ACT_QUEUE))
+    in_flight = room.dispatching.in_flight(living) if free > 0 else Counter[Pair]()
+    cap = max(1, math.floor(CROWDED * slots))
+    app_cap, provider_cap = (cap if crowd.apps else math.inf), (cap if crowd.providers else math.inf)
+    sent = 0
+    while free > 0 and (dealt := turns(free, due, in_flight, app_cap=app_cap, provider_cap=provider_cap)):
+        now = room.clock()
+        ids = oldest_of(room, dealt, due, now)
+        jobs = room.jobs.enqueue(ids, batch=new_id(), now=now) if ids else []
+        room.queue.send_jobs(sorted(jobs, key=lambda job: ids.index(job.id)))
+        in_flight.update(Pair(job.app, job.provider) for job in jobs)
+        free -= len(ids)
+        sent += len(jobs)
+    return sent
+
+
+def oldest_of(room: Room, dealt: Sequence[Pair], due: set[Pair], now: datetime) -> list[str]:
+    """A job's id for each turn, in their order; takes out of ``due`` who had fewer than that."""
+    shares = Counter(dealt)
+    found = {pair: room.dispatching.oldest_due(pair, now, share) for pair, share in shares.items()}
+    due -= {pair for pair, ids in found.items() if len(ids) < shares[pair]}
+    left = {pair: iter(ids) for pair, ids in found.items()}
+    return [job_id for pair in dealt for job_id in itertools.islice(left[pair], 1)]

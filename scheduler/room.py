@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from actas.clock import Clock, utc_now
+from actas.errors import SettingsError
+from actas.gates import GateReader
 from actas.http import Http
 from actas.records import Job
 from actas.settings import Settings
+from actas.slots import Slots
 from actas.states import JobStatus
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
+from actas.stores.dispatching import Dispatching
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
@@ -54,6 +58,7 @@ class Rewrapping:
 class Room:
     documents: database.Documents
     jobs: Jobs
+    dispatching: Dispatching
     grants: Grants
     blacklist: Blacklist
     queue: Queue
@@ -71,9 +76,13 @@ class Room:
     http: Http
     #: A data key older than this is made anew.
     data_key_max_age: timedelta
+    gates: GateReader
+    #: By worker process: how many jobs it runs at once. Empty if nobody has said so.
+    living_workers: Callable[[], Mapping[str, int]]
     #: How long jobs are kept after they ended in a state; those of other states for ever.
     keep: Mapping[JobStatus, timedelta]
     monotonic: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
     shares: Shares = field(default_factory=Shares)
     jitter: Callable[[], float] = random.random
@@ -94,15 +103,18 @@ class Room:
         """Open the connection to MongoDB. Vault is not asked before something must be rewrapped: nothing else needs it.
 
         Raises:
-            SettingsError: MongoDB is of a kind we cannot keep promises on.
+            SettingsError: a setting is missing, or MongoDB is of a kind we cannot keep promises on.
             MongoUnavailable.
         """
+        if settings.redis_url is None:
+            raise SettingsError("ACTAS_REDIS_URL is needed by schedulers: gates are kept there")
         documents = database.connect(settings.mongodb_url)
         database.check(documents)
         vault = VaultKeys(settings)
         return cls(
             documents=documents,
             jobs=Jobs(documents),
+            dispatching=Dispatching(documents),
             grants=Grants(documents),
             blacklist=Blacklist(documents),
             queue=queue,
@@ -119,6 +131,8 @@ class Room:
             webhooks=Webhooks(vault, plain_allowed=settings.env == "development"),
             http=Http(connections=THREADS),
             data_key_max_age=timedelta(days=settings.data_key_max_age_days),
+            gates=GateReader(settings.redis_url, clock),
+            living_workers=Slots(settings.redis_url).living,
             keep=cls.kept(settings),
         )
 
@@ -126,4 +140,5 @@ class Room:
         """Close the connections; a scheduler process need not, its end does."""
         self.documents.client.close()
         self.vault.close()
+        self.gates.close_connections()
         self.http.close()

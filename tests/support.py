@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -37,8 +37,8 @@ def eventually(look: Callable[[], T], *, seconds: float = 60, what: str = "") ->
 
 
 @contextmanager
-def profiled(database: Any) -> Iterator[list[dict[str, Any]]]:
-    """What MongoDB did for each operation on grants and the blacklist meanwhile, by its own account."""
+def profiled(database: Any, collections: Sequence[str] = ("blacklist", "grants")) -> Iterator[list[dict[str, Any]]]:
+    """What MongoDB did for each operation on these collections meanwhile, by its own account."""
     seen: list[dict[str, Any]] = []
     database["system.profile"].drop()
     database.command("profile", 2)
@@ -46,7 +46,7 @@ def profiled(database: Any) -> Iterator[list[dict[str, Any]]]:
         yield seen
     finally:
         database.command("profile", 0)
-        seen += database["system.profile"].find({"ns": {"$in": ["actas.blacklist", "actas.grants"]}})
+        seen += database["system.profile"].find({"ns": {"$in": [f"actas.{name}" for name in collections]}})
         database["system.profile"].drop()
 
 

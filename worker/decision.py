@@ -46,6 +46,9 @@ SPREAD = 0.1
 SHORTEST_SPREAD = timedelta(seconds=2)
 LONGEST_SPREAD = timedelta(minutes=1)
 
+#: A message may be early by so much because clocks differ; by more, something else is wrong.
+CLOCK_SKEW = timedelta(seconds=10)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -108,6 +111,16 @@ PAUSES: Mapping[type[Exception], timedelta] = {
 
 #: These may pass, and are worth asking again a few times; so is what nobody thought of.
 REPEATABLE = (errors.AccessTokenRefused, TokenEndpointError)
+
+
+def time_to_return(run_at: datetime, *, now: datetime, deadline: datetime) -> datetime:
+    """When a job whose message was early is to be sent again, so that it comes at ``run_at`` by our clock.
+
+    The sender's clock is ahead by as much as the message was early: sent at ``run_at`` by that clock, the job would
+    only come as early as before, again and again.
+    """
+    early = run_at - now
+    return run_at + early if early <= CLOCK_SKEW and run_at + early < deadline else run_at
 
 
 def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple[JobStatus, datetime | None, bool]:

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import cast
 
 import redis
+from pydantic import SecretStr
 
-from actas.clock import to_numeric_date
+from actas.clock import Clock, to_numeric_date
 from actas.errors import ActasError
 from actas.gates import PREFIX, GateReader, Standing, client_gate, grant_gate, provider_gate
 from worker.closing import Closing, Whose, closings, openings
@@ -18,6 +19,9 @@ from worker.errors import AtGate
 from worker.probing import failed, given_back, half_open, kept_until, shut, taken
 
 log = logging.getLogger(__name__)
+
+#: (app, provider, until, code)
+Capped = Callable[[str, str, datetime, str], None]
 
 #: While a probe is under way, and may be back at any moment, a job looks in again this soon.
 PEEK = timedelta(seconds=2)
@@ -44,14 +48,14 @@ TO_DO = {
     "rate_limited": "the app has reached its limit of a day there",
 }
 
-_MOVE = """
+MOVE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """
 
 #: A provider's gate opens to any answer of it, a client's to its probe's only: others may have asked before it closed.
-_OPEN = """
+OPEN = """
 redis.call('DEL', KEYS[1])
 for i = 2, #KEYS do
     local standing = redis.call('GET', KEYS[i])
@@ -61,8 +65,14 @@ end
 
 
 class Gates(GateReader):
-    #: Told when an app's gate has been closed: (app, provider, until, code). For the event provider.capped.
-    capped: Callable[[str, str, datetime, str], None] = staticmethod(lambda *_: None)
+    def __init__(self, redis_url: SecretStr, clock: Clock, *, capped: Capped = lambda *_: None) -> None:
+        """As ``GateReader``; ``capped`` is told when an app's gate has been closed, once.
+
+        Raises:
+            SettingsError.
+        """
+        super().__init__(redis_url, clock)
+        self._capped = capped
 
     # --- standing at them ---
 
@@ -152,7 +162,7 @@ class Gates(GateReader):
         """Open a gate at once; and others, if a probe is on its way through them."""
         keys = [PREFIX + each for each in (gate, *if_probed)]
         try:
-            self._redis.eval(_OPEN, len(keys), *keys)
+            self._redis.eval(OPEN, len(keys), *keys)
         except redis.RedisError as error:
             log.warning("gate.open gate=%s redis=%s", gate, type(error).__name__)
 
@@ -181,7 +191,7 @@ class Gates(GateReader):
         log.log(level, "gate.closed gate=%s code=%s: %s", closing.gate, closing.code, todo)
         if closing.gate == client_gate(whose.app, whose.provider):
             try:
-                self.capped(whose.app, whose.provider, closed.until, closing.code)
+                self._capped(whose.app, whose.provider, closed.until, closing.code)
             except ActasError as error:  # what came of the request matters more
                 log.warning("gate.untold gate=%s code=%s", closing.gate, error.code)
 
@@ -197,7 +207,7 @@ class Gates(GateReader):
                 if after is None or after == before:
                     return None
                 keep = round(to_numeric_date(kept_until(after, self._clock())) * 1000)
-                if self._redis.eval(_MOVE, 1, PREFIX + gate, text or "", after.as_text(), keep):
+                if self._redis.eval(MOVE, 1, PREFIX + gate, text or "", after.as_text(), keep):
                     return before, after
             except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
                 log.warning("gate.move gate=%s redis=%s", gate, type(error).__name__)

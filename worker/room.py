@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from actas.actions import Actions
 from actas.clock import Clock, utc_now
@@ -77,7 +78,12 @@ class Room:
         grants, effects, slots = Grants(documents), Effects(documents), RescueSlots(settings.redis_url)
         audit = Audit(effects, clock, name)
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
-        http, gates = Http(), Gates(settings.redis_url, clock)
+        http, outbox = Http(), Outbox(documents)
+
+        def capped(app: str, provider: str, until: datetime, code: str) -> None:
+            outbox.capped(app, provider, until=until, code=code, now=clock())
+
+        gates = Gates(settings.redis_url, clock, capped=capped)
         providers = Providers.load(settings.providers_file)
         return cls(
             settings=settings,
@@ -88,7 +94,7 @@ class Room:
             effects=effects,
             audit=audit,
             drills=Drills(documents),
-            outbox=Outbox(documents),
+            outbox=outbox,
             verifications=Verifications(documents),
             vault=vault,
             key_versions=KeyVersions(vault),

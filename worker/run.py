@@ -27,7 +27,7 @@ from actas.stores.effects import Effect, row_id
 from actas.stores.jobs import HISTORY_LENGTH
 from worker.audit import error_code
 from worker.closing import Whose
-from worker.decision import INTERNAL_ERROR, Decision, decide
+from worker.decision import INTERNAL_ERROR, Decision, decide, time_to_return
 from worker.errors import (
     AccessTokenRefused,
     Held,
@@ -191,7 +191,7 @@ def verified(job: Job, room: Room) -> jws.Claims:
     if now >= claims.deadline:
         raise TooLate(held_up_by=job.error)
     if now < claims.run_at:
-        raise NotYet(claims.run_at)
+        raise NotYet(time_to_return(claims.run_at, now=now, deadline=claims.deadline))
     return claims
 
 

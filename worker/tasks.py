@@ -10,12 +10,13 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore, InvalidTaskError, Retry
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_ready, worker_shutting_down
 from celery.worker.consumer import consumer as celery_consumer
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
 from actas.celery_config import (
+    ACT_QUEUE,
     ACT_TASK,
     EXCHANGE_TASK,
     RECONCILE_TASK,
@@ -26,8 +27,10 @@ from actas.celery_config import (
 )
 from actas.errors import ActasError
 from actas.settings import Settings
+from actas.slots import Slots
 from actas.states import JobStatus
 from worker import chores, renewal
+from worker.announcing import Announcer
 from worker.app import app
 from worker.reconcile import reconcile
 from worker.room import Room
@@ -66,6 +69,16 @@ def open_room(sender: Any, **_: Any) -> None:
         raise SystemExit(f"actas: {error}") from None
     except Exception as error:  # noqa: BLE001 - Celery would log it, text and all, and go on without a room
         raise SystemExit(f"actas: unexpected {type(error).__name__} while starting") from None
+
+
+@worker_ready.connect
+def announce(sender: Any, **_: Any) -> None:
+    """Say how many jobs run here at once, until this process is told to stop."""
+    redis_url = room().settings.redis_url
+    if ACT_QUEUE in app.amqp.queues.consume_from and redis_url is not None:
+        announcer = Announcer(Slots(redis_url), room().name, sender.controller.concurrency)
+        worker_shutting_down.connect(lambda **_: announcer.end(), weak=False)
+        announcer.start()
 
 
 def strict(*args: Any, **kwargs: Any) -> Callable[..., Any]:

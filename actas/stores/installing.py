@@ -28,6 +28,8 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
     "jobs": (
         # A tick's cost depends on what is scheduled, not on what is stored.
         (("status", "next_at"), {"partialFilterExpression": {"status": "scheduled"}}),
+        (("status", "app", "provider", "next_at"), {"partialFilterExpression": {"status": "scheduled"}}),
+        (("deadline",), {"partialFilterExpression": {"status": "scheduled"}}),
         (
             ("app", "idempotency_key"),
             {"unique": True, "partialFilterExpression": {"idempotency_key": {"$exists": True}}},

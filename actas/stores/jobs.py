@@ -162,11 +162,6 @@ class Jobs:
     # --- the scheduler ---
 
     @translated
-    def due(self, now: datetime, limit: int) -> list[str]:
-        query = {"status": str(JobStatus.SCHEDULED), "next_at": {"$lte": now}}
-        return [doc["_id"] for doc in self._jobs.find(query, {"_id": 1}).sort("next_at", ASCENDING).limit(limit)]
-
-    @translated
     def enqueue(self, ids: Sequence[str], *, batch: str, now: datetime) -> list[Job]:
         """Move jobs from scheduled to queued under a batch id; return those this call got hold of.
 
@@ -193,6 +188,23 @@ class Jobs:
         query = {"status": str(JobStatus.QUEUED), "queued_at": {"$lt": before}}
         update = _moved(JobStatus.SCHEDULED, now, code="rescued", next_at=now)
         return self._jobs.update_many(query, update).modified_count
+
+    @translated
+    def expire_scheduled(self, now: datetime, *, before: datetime, limit: int) -> int:
+        """Expire jobs that nobody could send until a deadline before this time, with what held them up last.
+
+        Not an orphan: what became of its request must be looked up first.
+        """
+        query = {"status": str(JobStatus.SCHEDULED), "deadline": {"$lte": before}, "orphaned": {"$ne": True}}
+        causes: dict[str | None, list[str]] = {}
+        for doc in self._jobs.find(query, {"error.code": 1}, hint={"deadline": 1}).limit(limit):
+            causes.setdefault(doc.get("error", {}).get("code"), []).append(doc["_id"])
+        expired = 0
+        for cause, ids in causes.items():
+            why = f"it was held up by: {cause}" if cause else "it could not be sent before"
+            update = _moved(JobStatus.EXPIRED, now, error=JobError("expired", f"the deadline has passed; {why}", now))
+            expired += self._jobs.update_many({**query, "_id": {"$in": ids}}, update).modified_count
+        return expired
 
     @translated
     def uncertain(self, now: datetime, limit: int) -> list[str]:

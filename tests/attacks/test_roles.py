@@ -40,6 +40,7 @@ from actas.embedded.child import stop_all
 from actas.embedded.place import Place
 from actas.embedded.servers import Servers
 from actas.installing import env_files, installer
+from worker.gates import MOVE, OPEN
 
 APPS = ("a", "a-b")  # the one's name begins the other's
 ROLES = ("app-a", "app-a-b", "worker", "scheduler", "operator")
@@ -535,8 +536,14 @@ REDIS_VERBS: dict[str, tuple[Any, ...]] = {
     "look at gates": ("MGET", GATE, "actas:gate:y"),
     "open a gate": ("DEL", GATE),
     "move a gate by a script": ("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, GATE),
+    "move a gate as workers do": ("EVAL", MOVE, 1, "actas:gate:provider:x", "", "1 1 0 0", 4_102_444_800_000),
+    "open a gate as workers do": ("EVAL", OPEN, 2, "actas:gate:provider:x", "actas:gate:client:a:x"),
     "reach a gate past the script's keys": ("EVAL", f"return redis.call('SET', '{GATE}', 'x')", 0),
     "find gates": ("SCAN", 0, "MATCH", "actas:gate:*"),
+    "say how many jobs a worker runs at once": ("ZADD", "actas:slots", 1, "host:1:64"),
+    "forget what workers said long ago": ("ZREMRANGEBYSCORE", "actas:slots", "-inf", 0),
+    "take back what a worker said": ("ZREM", "actas:slots", "host:1:64"),
+    "see how many jobs workers run at once": ("ZRANGEBYSCORE", "actas:slots", 0, "+inf"),
     "keep a token in a rescue slot": ("SET", "actas:rescue:1", "sealed"),
     "read a rescue slot": ("GET", "actas:rescue:1"),
     "read somebody else's key": ("GET", "theirs"),
@@ -600,12 +607,18 @@ REDIS_ALLOWED = {
         "close a gate",
         "open a gate",
         "move a gate by a script",
+        "move a gate as workers do",
+        "open a gate as workers do",
         "reach a gate past the script's keys",
         "find gates",
+        "say how many jobs a worker runs at once",
+        "forget what workers said long ago",
+        "take back what a worker said",
+        "see how many jobs workers run at once",
         "keep a token in a rescue slot",
         "read a rescue slot",
     },
-    "scheduler": _COUNT | _ADD | _BROKER | _LOOK,
+    "scheduler": _COUNT | _ADD | _BROKER | _LOOK | {"see how many jobs workers run at once"},
     "operator": _COUNT | _LOOK | {"count what is unacknowledged", "find gates", "see how the server is"},
     "flower": _COUNT | {"see who waits unacknowledged", "send workers a command"},
     "producer": {"hand over a signed job"},

@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from actas import JobStatus
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
-from actas.errors import ProviderUnavailable, VaultUnavailable
+from actas.errors import MongoUnavailable, ProviderUnavailable, VaultUnavailable
 from actas.gates import ALL, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
 from tests.support import eventually, made_stale, open_all_gates, settings_from
 from worker.closing import OPERATOR, TROUBLE, Whose
@@ -206,9 +206,14 @@ def test_an_apps_gate_opens_to_its_own_probe_only(gates, whose, clock):
     assert passes(gates, whose)
 
 
-def test_what_an_operator_must_do_is_said_once_per_closing(gates, whose, clock, caplog):
+def test_what_an_operator_must_do_is_said_once_per_closing(stack, whose, clock, caplog):
     told = []
-    gates.capped = lambda app, provider, until, code: told.append((app, provider, until > clock(), code))
+
+    def capped(app: str, provider: str, until: datetime, code: str) -> None:
+        told.append((app, provider, until > clock(), code))
+        raise MongoUnavailable  # and what came of the request matters more
+
+    gates = Gates(settings_from(stack.role_env("worker")).redis_url, clock, capped=capped)
     for _ in range(3):  # found by many at once
         gates.seen(OutOfCredits(clock(), gate=""), whose)
     clock.ahead += OPERATOR.first
@@ -283,13 +288,15 @@ def waiting(client: Any, job: Any, code: str) -> Any:
 CAPPED = {"title": "UsageCapExceeded", "type": "https://api.twitter.com/2/problems/usage-capped", "detail": "Monthly"}
 
 
-def test_a_usage_cap_closes_the_apps_gate_and_no_users(client, connect, sandbox, room: Room, user):
+def test_a_usage_cap_closes_the_apps_gate_and_no_users(client, connect, sandbox, room: Room, documents, user):
     grants = [connect(user).id, connect(f"{user}-2").id]
     left = {"x-rate-limit-remaining": "57", "x-rate-limit-reset": str(int(time.time()) + 600)}
     sandbox.misbehave("tweets", "status", status=429, headers=left, body=CAPPED, times=1, account=user)
     first = waiting(client, post(client, user, "capped"), "usage_capped")
     assert (first.status, first.attempts) == (JobStatus.SCHEDULED, 0)
     assert first.next_at > utc_now() + timedelta(minutes=50)
+    told = {"app": "demo", "type": "provider.capped", "at": {"$gte": first.created_at}}
+    assert documents["outbox"].count_documents(told) == 1
     # Another user of the app does not even ask.
     second = waiting(client, post(client, f"{user}-2", "capped, too"), "at_gate")
     assert (second.status, second.attempts) == (JobStatus.SCHEDULED, 0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from actas import Client, JobRequest, JobStatus
@@ -35,6 +36,26 @@ def console(client: Client, monkeypatch) -> Callable[..., Any]:
     )
     monkeypatch.setattr(looking.Stores, "open", lambda: nullcontext(stores))
     return lambda *words: CliRunner().invoke(looking.jobs, words, catch_exceptions=False)
+
+
+@pytest.fixture
+def documents(stack) -> Iterator[Any]:
+    """MongoDB with an administrator's powers."""
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
+        yield admin["actas"]
+
+
+@contextmanager
+def nothing_is_taken(stack) -> Iterator[None]:
+    """What is sent stays in the queue until the end of this."""
+    workers = [stack.processes[name] for name in ("worker1", "worker2")]
+    for worker in workers:
+        worker.pause()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.resume()
 
 
 @pytest.fixture(params=["client", "console"])
@@ -169,6 +190,66 @@ def test_cancelling_before_its_time_keeps_a_job_from_running(client, connect, st
     assert (cancellation.outcome, cancellation.job.status) == ("cancelled", JobStatus.CANCELLED)
     client.wait(client.schedule("x.post", user=user, payload={"text": "after"}).id)
     assert posts(user) == ["after"]
+
+
+def test_cancelling_a_job_in_the_queue_is_in_time_and_its_message_does_nothing(client, connect, stack, user, posts):
+    connect(user)
+    with nothing_is_taken(stack):
+        job = client.schedule("x.post", user=user, payload={"text": "never"})
+        eventually(lambda: client.job(job.id).status is JobStatus.QUEUED, what="the job is in the queue")
+        cancellation = client.cancel(job.id)
+    assert (cancellation.outcome, cancellation.job.status) == ("cancelled", JobStatus.CANCELLED)
+    client.wait(client.schedule("x.post", user=user, payload={"text": "after"}).id)
+    assert posts(user) == ["after"]
+    assert [step["to"] for step in client.job(job.id).history] == ["queued", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "outcome"),
+    [
+        ({"status": "scheduled", "attempts": 2, "error": {"code": "rate_limited", "message": "m"}}, "cancelled"),
+        ({"status": "parked", "error": {"code": "needs_user", "message": "m"}}, "cancelled"),
+        ({"status": "parked", "held": True, "error": {"code": "held", "message": "m"}}, "cancelled"),
+        ({"status": "queued"}, "cancelled"),
+        ({"status": "scheduled", "orphaned": True}, "too_late"),
+        ({"status": "queued", "orphaned": True}, "too_late"),
+        ({"status": "expired"}, "too_late"),
+        ({"status": "failed"}, "too_late"),
+    ],
+    ids=str,
+)
+def test_a_cancellation_tells_the_truth_wherever_a_job_waits(client, connect, user, documents, waiting, outcome):
+    """Of an orphan nobody knows yet what its worker had done; it is marked, and its own end will tell."""
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "never"}, at=soon(3600))
+    if "error" in waiting:
+        waiting = waiting | {"error": waiting["error"] | {"at": soon(0)}}
+    documents["jobs"].update_one({"_id": job.id}, {"$set": waiting | {"queued_at": soon(0)}})
+    cancellation = client.cancel(job.id, timeout=0.1)
+    there = client.job(job.id)
+    assert cancellation.outcome == outcome
+    assert cancellation.job == there
+    assert there.status == ("cancelled" if outcome == "cancelled" else waiting["status"])
+    assert there.stop == (waiting["status"] in {"scheduled", "queued", "parked"})
+    if "orphaned" in waiting:  # leave nothing behind that the stack would take up
+        documents["jobs"].update_one({"_id": job.id}, {"$set": {"status": "cancelled"}})
+
+
+def test_a_job_that_expires_while_it_is_being_cancelled_is_not_called_cancelled(
+    client, connect, user, documents, monkeypatch
+):
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "never"}, at=soon(3600))
+    jobs = client._room.jobs
+    cancel_waiting = jobs.cancel_waiting
+
+    def when_expired(*args, **options):
+        documents["jobs"].update_one({"_id": job.id}, {"$set": {"status": "expired"}})
+        return cancel_waiting(*args, **options)
+
+    monkeypatch.setattr(jobs, "cancel_waiting", when_expired)
+    cancellation = client.cancel(job.id, timeout=0.1)
+    assert (cancellation.outcome, cancellation.job.status) == ("too_late", JobStatus.EXPIRED)
 
 
 def test_a_job_that_a_worker_takes_while_it_is_being_cancelled_is_not_done(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,11 +22,13 @@ from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.envelope import new_data_key
 from actas.errors import VaultUnavailable
+from actas.gates import GateReader
 from actas.http import Http
 from actas.ids import new_id
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
 from actas.stores.database import connect as open_database
+from actas.stores.dispatching import Dispatching
 from actas.stores.drills import Drill, Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
@@ -40,7 +43,7 @@ from actas.vault.room import VaultRoom, kek_name, key_version
 from scheduler import drill as drilling
 from scheduler import renew_keys as renewing
 from scheduler import rotate as caring
-from scheduler.dispatch import QUEUE_BOUND, dispatch
+from scheduler.dispatch import dispatch
 from scheduler.purge import purge_blacklist
 from scheduler.rescue import LOST_AFTER, rescue
 from scheduler.resume import resume
@@ -72,8 +75,10 @@ def documents(servers) -> Iterator[Any]:
 class Ticks:
     """A scheduler with its own clock, and a queue that only remembers."""
 
-    def __init__(self, database, vault) -> None:
+    def __init__(self, database, vault, redis_url) -> None:
         self.now = utc_now()
+        self.slots = 100
+        self.paused = 0.0
         self.sent: list[str] = []
         self.asked: list[str] = []
         self.tasks: set[str] = set()
@@ -82,6 +87,7 @@ class Ticks:
         self.room = Room(
             documents=database,
             jobs=Jobs(database),
+            dispatching=Dispatching(database),
             grants=Grants(database),
             blacklist=Blacklist(database),
             queue=queue,
@@ -98,8 +104,15 @@ class Ticks:
             webhooks=Webhooks(vault, plain_allowed=True),
             http=Http(),
             data_key_max_age=timedelta(days=90),
+            gates=GateReader(redis_url, lambda: self.now),
+            living_workers=lambda: {"w": self.slots},
+            monotonic=lambda: time.monotonic() + self.paused,
+            pause=self._pause,
             keep={},
         )
+
+    def _pause(self, seconds) -> None:
+        self.paused += seconds
 
     def _ask(self, task, grants) -> None:
         self.asked += grants
@@ -114,7 +127,7 @@ class Ticks:
 def ticks(servers) -> Iterator[Ticks]:
     settings = settings_from(servers.role_env("scheduler"))
     database, vault = open_database(settings.mongodb_url), VaultKeys(settings)
-    yield Ticks(database, vault)
+    yield Ticks(database, vault, settings.redis_url)
     vault.close()
     database.client.close()
 
@@ -188,7 +201,7 @@ def test_ten_ticks_at_once_send_each_job_once(ticks, jobs):
 
 
 def test_a_full_queue_takes_no_more_and_the_backlog_stays_in_mongodb(ticks, jobs, status):
-    ticks.waiting = QUEUE_BOUND - 5
+    ticks.waiting = ticks.slots - 5
     assert dispatch(ticks.room) == {"sent": 5}
     assert ticks.sent == [job.id for job in jobs[:5]], "the oldest first"
     assert status(jobs[5]) is JobStatus.SCHEDULED

@@ -100,9 +100,10 @@ def test_staying_is_no_move(state):
 
 
 class Collection:
-    """Stands where MongoDB's does and writes down what it is asked to do; nothing is ever found in it."""
+    """Stands where MongoDB's does and writes down what it is asked to do; nothing is found in it but what was put."""
 
     def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
         self.inserted: list[dict[str, Any]] = []
         self.updates: list[tuple[dict[str, Any], Any]] = []
 
@@ -122,7 +123,7 @@ class Collection:
     def find_one_and_update(self, query, update, **_):
         self.updates.append((query, update))
 
-    def find_one(self, *_):
+    def find_one(self, *_, **__):
         return None
 
     def count_documents(self, *_, **__):
@@ -131,7 +132,7 @@ class Collection:
     def delete_many(self, query):
         raise AssertionError("nothing is found, so nothing is removed")
 
-    def find(self, *_):
+    def find(self, *_, **__):
         return self
 
     def aggregate(self, *_, **__):
@@ -143,7 +144,7 @@ class Collection:
     limit = sort
 
     def __iter__(self):
-        return iter(())
+        return iter(self.found)
 
     def moves(self) -> set[tuple[JobStatus, JobStatus]]:
         """Every move the recorded updates can make; fails where one does not name the states it moves from."""
@@ -203,11 +204,14 @@ CALLS = {
         lambda jobs: [jobs.sign_anew(replace(JOB, status=of), CLAIMS, jws="h.c.s", now=NOW) for of in sorted(WAITING)],
         {(S.QUEUED, S.SCHEDULED), (S.PARKED, S.SCHEDULED)},
     ),
+    "expire_scheduled": (
+        lambda jobs: [jobs._jobs.found.append({"_id": "j"}), jobs.expire_scheduled(NOW, before=NOW, limit=10)],
+        {(S.SCHEDULED, S.EXPIRED)},
+    ),
     "count": (lambda jobs: jobs.count(S.FAILED, limit=10), set()),
     "resolve": (lambda jobs: jobs.resolve("j", step=1, happened=True, reference=None, now=NOW), set()),
     "retry": (lambda jobs: jobs.retry(JOB, NOW), {(S.FAILED, S.SCHEDULED), (S.EXPIRED, S.SCHEDULED)}),
     "purge": (lambda jobs: jobs.purge(S.FAILED, finished_before=NOW, ended_before=NOW, limit=1), set()),
-    "due": (lambda jobs: jobs.due(NOW, 10), set()),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
     "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
     "rescue_queued": (lambda jobs: jobs.rescue_queued(NOW, before=NOW), {(S.QUEUED, S.SCHEDULED)}),

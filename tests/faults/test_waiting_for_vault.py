@@ -1,0 +1,112 @@
+"""Vault is sealed, or hangs, while much falls due: one of the fleet asks whether it is back, and nothing is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import hvac
+import pytest
+from pymongo import MongoClient
+
+from actas import Client, JobRequest
+from actas.embedded.stack import Stack
+from actas.sandbox.remote import SandboxControl
+from tests.conftest import TIMES
+from tests.scale.counting_proxy import CountingProxy
+from tests.support import connected, eventually, made_stale, nothing_is_sent, settings_from
+from worker.outage import PAUSES
+
+JOBS, USERS, SECONDS = 50, 10, 20
+
+#: What is no job: the ticks of the scheduler that rewrap and renew, each seldom.
+OTHERS = 10
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[CountingProxy]:
+    proxy = CountingProxy()
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, proxy: CountingProxy) -> Iterator[Stack]:
+    """All of ours go to Vault by way of the proxy."""
+    settings = TIMES | {"ACTAS_VAULT_ADDR": proxy.url}
+    with Stack(tmp_path_factory.mktemp("stack"), workers=2, settings=settings) as stack:
+        stack.start_servers()
+        host, _, port = stack.servers.bao.url.removeprefix("http://").partition(":")
+        proxy.target = (host, int(port))
+        stack.install()
+        stack.start_processes()
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def sandbox(stack: Stack) -> SandboxControl:
+    return SandboxControl(stack.sandbox_url)
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(settings_from(stack.role_env("app-demo"))) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def healed() -> None:
+    """Instead of the other stack's."""
+
+
+@pytest.fixture
+def documents(stack: Stack) -> Iterator[Any]:
+    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
+        yield admin["actas"]
+
+
+def seal(stack: Stack) -> None:
+    bao = stack.servers.bao
+    hvac.Client(url=bao.url, token=bao.token.get_secret_value()).sys.seal()
+
+
+#: How Vault goes away, and how it comes back.
+AWAY: Mapping[str, tuple[Callable[[Stack], None], Callable[[Stack], None]]] = {
+    "is sealed": (seal, lambda stack: stack.servers.bao.restart()),  # it unseals itself
+    "hangs": (lambda stack: stack.servers.bao.pause(), lambda stack: stack.servers.bao.resume()),
+}
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_a_vault_that_is_away_is_asked_seldom_and_nothing_is_spent_on_it(client, sandbox, stack, documents, proxy, how):
+    goes, comes_back = AWAY[how]
+    users = [f"{how.replace(' ', '')}{n}" for n in range(USERS)]
+    for user in users:
+        connected(client, sandbox, user)
+        made_stale(documents, user)
+    with nothing_is_sent(stack):
+        jobs = client.schedule_many(
+            [JobRequest("x.post", users[n % USERS], {"text": f"{how} {n}"}) for n in range(JOBS)]
+        )
+        goes(stack)
+        asked_before, went_at = proxy.requests, time.monotonic()
+    try:
+        ours = {"_id": {"$in": [job.id for job in jobs]}}
+        met = ours | {"history.code": {"$in": ["vault_unavailable", "at_gate"]}}
+        eventually(lambda: documents["jobs"].count_documents(met) == JOBS, what="each has been put back")
+        eventually(lambda: time.monotonic() > went_at + SECONDS, what="it was away for that long")
+        asked = proxy.requests - asked_before
+        undone = {"status": {"$in": ["scheduled", "queued", "running"]}, "attempts": 0}
+        waiting = documents["jobs"].count_documents(ours | undone)
+    finally:
+        comes_back(stack)
+    back_at = time.monotonic()
+    done = ours | {"status": "succeeded", "attempts": 1}
+    eventually(lambda: documents["jobs"].count_documents(done) == JOBS, seconds=90, what="all are done")
+    print(f"{asked} calls to a Vault away for {SECONDS} s; done {time.monotonic() - back_at:.1f} s after")  # noqa: T201
+    assert waiting == JOBS, "none failed, and no attempt was spent"
+    texts = [post["text"] for post in sandbox.ledger()["posts"] if post["text"].startswith(how)]
+    assert sorted(texts) == sorted(f"{how} {n}" for n in range(JOBS))
+    # Each may have been on its way just then; after that there are the probes: after 1, 2, 4, 8, 15 s and so on.
+    assert asked <= JOBS + 5 + SECONDS / PAUSES.longest.total_seconds() + OTHERS
