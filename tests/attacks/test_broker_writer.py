@@ -23,12 +23,14 @@ from pydantic import SecretStr
 from actas import Grant, GrantStatus, Job, JobRequest, JobStatus
 from actas.celery_config import (
     ACT_QUEUE,
+    EVENTS_QUEUE,
     EXCHANGE_TASK,
     GRANT_TASKS,
     GRANTS_QUEUE,
     RENEW_KEY_TASK,
     REVOKE_TASK,
     SCHEDULER_QUEUE,
+    SEND_EVENTS_TASK,
     VERIFY_TASK,
 )
 from actas.clock import utc_now
@@ -167,11 +169,29 @@ def test_ticks_out_of_turn_do_no_more_than_beats_own(client, connect, documents,
     """A tick takes nothing from its message: a hundred of them at once find the same work."""
     connect(user)
     job = waiting_job(client, user)
-    for task in ("actas.dispatch", "actas.rescue", "actas.resume", "actas.revoke", "actas.purge_blacklist"):
+    ticks = ("dispatch", "rescue", "resume", "revoke", "purge_blacklist", "deliver", "preflight")
+    for task in (f"actas.{tick}" for tick in ticks):
         for _ in range(20):
             publish([[], {}, {}], task=task, queue=SCHEDULER_QUEUE, serializer="json")
     still_works(client, user, posts)
     assert client.job(job.id).status is JobStatus.SCHEDULED
+
+
+def test_events_are_sent_when_they_are_due_whatever_a_message_names(
+    stack, client, connect, user, publish, drained, posts, documents
+):
+    """A pending event, due in an hour: no message brings it forward, and none has it sent to elsewhere."""
+    connect(user)
+    row = {"_id": new_id(), "app": "demo", "type": "job.failed", "at": utc_now(), "data": {}, "state": "pending"}
+    row |= {"tries": 1, "next_at": utc_now() + timedelta(hours=1)}
+    documents["outbox"].insert_one(row)
+    for made_up in ("demo", row["_id"], "../demo", "", {"$ne": None}, ["demo"], None, 7, "x" * 100_000):
+        publish([[made_up], {}, {}], task=SEND_EVENTS_TASK, queue=EVENTS_QUEUE, serializer="json")
+    drained(EVENTS_QUEUE)
+    still_works(client, user, posts)
+    kept = documents["outbox"].find_one_and_delete({"_id": row["_id"]})
+    assert (kept["tries"], kept["state"]) == (1, "pending")
+    assert stack.processes["scheduler"].alive
 
 
 # --- gates ---
