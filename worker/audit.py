@@ -13,7 +13,7 @@ from actas.errors import ActasError, MongoRefused, MongoUnavailable, TokenEndpoi
 from actas.http import NoReply
 from actas.records import EffectState, Grant
 from actas.stores.effects import Effects
-from worker.errors import Outrun
+from worker.errors import Outrun, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ def error_code(error: Exception) -> str:
             return error.provider_code
         case Refused():
             return error.refusal
+        case Stopped():
+            return error.reason
         case ActasError():
             return error.code
     return type(error).__name__

@@ -26,7 +26,7 @@ from worker.errors import AccessTokenRefused, AtGate, CannotTell, NotNow
 from worker.exchange import Access
 from worker.provider_api import ProviderApi
 from worker.room import Room
-from worker.run import DUPLICATE, allowed, api_for, done_so_far, results_of, signed_by_app, token_for
+from worker.run import DUPLICATE, api_for, done_so_far, of_its_user, results_of, signed_by_app, token_for
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def look(case: Case, room: Room) -> str | None:
     room.outage.check()
     claims = signed_by_app(case.job, room)
     action = room.actions[claims.action]
-    grant = allowed(room.grants.get(claims.grant), claims)
+    grant = of_its_user(room.grants.get(claims.grant), claims)  # to look, a connection made since will do
     whose = Whose(claims.app, claims.provider, grant.id, f"{action.name}:find")
     with room.gates.pass_through(whose, seconds=room.settings.job_lease_seconds) as said:
         access = token_for(grant, case.job, room, watch=lambda _: None)

@@ -230,12 +230,22 @@ def allowed(grant: Grant | None, claims: jws.Claims) -> Grant:
     Raises:
         Stopped, NeedsUser, JobRefused.
     """
+    grant = of_its_user(grant, claims)
+    if grant.connection != claims.connection:  # and has connected again, which brings back no job
+        raise Stopped("its user disconnected", code="disconnected")
+    return grant
+
+
+def of_its_user(grant: Grant | None, claims: jws.Claims) -> Grant:
+    """The grant, if it is the user's whom the job was signed for, and works; maybe of a later connection.
+
+    Raises:
+        Stopped, NeedsUser, JobRefused.
+    """
     check_usable(grant)
     assert grant is not None
     if (grant.app, grant.user, grant.provider) != (claims.app, claims.user, claims.provider):
         raise JobRefused("the grant is another user's", code="foreign_grant")
-    if grant.connection != claims.connection:  # and has connected again, which brings back no job
-        raise Stopped("its user disconnected", code="disconnected")
     return grant
 
 

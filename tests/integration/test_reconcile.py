@@ -326,12 +326,22 @@ def test_whoever_looks_waits_at_gates_and_outages_too(client, uncertain, room, c
     assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
 
 
-def test_nothing_is_looked_for_with_a_grant_that_was_disconnected(client, uncertain, room, clock, user, connect):
-    job = uncertain("drop_after")
+@pytest.mark.parametrize("how", ["drop_after", "drop_before"])
+def test_a_job_whose_user_disconnected_is_looked_for_when_there_is_something_to_look_with_and_is_not_repeated(
+    client, uncertain, room, clock, user, connect, how
+):
+    job = uncertain(how)
     client.disconnect(user=user, provider="x")
-    assert looked(job, room, client, clock).status is JobStatus.UNCERTAIN
-    connect(user)  # brings back no job, and no look for one
-    assert looked(job, room, client, clock).status is JobStatus.UNCERTAIN
+    job = looked(job, room, client, clock)
+    assert (job.status, job.error.message.rpartition(": ")[2]) == (JobStatus.UNCERTAIN, "disconnected")
+    connect(user)
+    while job.status is JobStatus.UNCERTAIN:
+        job = looked(job, room, client, clock)
+    if how == "drop_after":
+        assert job.status is JobStatus.SUCCEEDED
+        return
+    send_again(room.documents, job)
+    assert run(job.id, room).status is JobStatus.CANCELLED
 
 
 def test_a_job_that_says_something_else_than_was_signed_is_not_looked_for(client, uncertain, room, clock, documents):
