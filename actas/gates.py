@@ -15,6 +15,7 @@ import redis
 from pydantic import SecretStr
 
 from actas.clock import Clock, from_numeric_date, to_numeric_date
+from actas.errors import Unavailable
 from actas.redis_client import redis_client
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,17 @@ class GateReader:
 
     def close_connections(self) -> None:
         self._redis.close()
+
+    def names(self) -> list[str]:
+        """All gates of which something is written.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        try:
+            return [key.removeprefix(PREFIX) for key in self._redis.scan_iter(f"{PREFIX}*", count=1000)]
+        except (redis.RedisError, UnicodeDecodeError):
+            raise Unavailable("Redis does not answer") from None
 
     def closed(self, gates: Sequence[str]) -> dict[str, datetime]:
         """Which of these gates are closed now, and until when; none of them while Redis is away."""

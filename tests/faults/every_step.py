@@ -51,7 +51,7 @@ class World:
         with nothing_is_sent(self.stack):  # or a job could be there before its fault is armed
             victims = {name: self._hold(point) for name, point in points.items()}
         for victim in victims.values():
-            victim.strike.happened()
+            victim.strike.happened(seconds=90)  # lost replies, of which there are some, close the provider's gate
         return victims
 
     def _hold(self, point: FaultPoint) -> Victim:

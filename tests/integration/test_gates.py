@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -14,11 +15,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from pymongo import MongoClient
+from typer.testing import CliRunner
 
 from actas import JobStatus
+from actas.cli import app as console
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
-from actas.errors import MongoUnavailable, ProviderUnavailable, VaultUnavailable
+from actas.errors import MongoUnavailable, ProviderUnavailable, Unavailable, VaultUnavailable
 from actas.gates import ALL, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
 from tests.support import eventually, made_stale, open_all_gates, settings_from
 from worker.closing import OPERATOR, TROUBLE, Whose
@@ -380,3 +383,31 @@ def test_a_limit_of_the_token_endpoint_is_the_apps_and_lasts_until_its_reset(
     done = [client.wait(job.id, timeout=60) for job in jobs]
     assert {(job.status, job.attempts) for job in done} == {(JobStatus.SUCCEEDED, 1)}
     assert all(job.finished_at.timestamp() >= reset for job in done)
+
+
+# --- what an operator sees ---
+
+
+def test_the_console_lists_the_gates_that_are_closed(gates, whose, stack, monkeypatch):
+    fail(gates, whose, TROUBLE.run)
+    gates.seen(FAILURE, Whose("demo", f"{whose.provider}-open", "g", "a"))
+    for name, value in stack.role_env("operator").items():
+        monkeypatch.setenv(name, value)
+    closed, every = (
+        json.loads(CliRunner().invoke(console, ["gates", "--json", *more], catch_exceptions=False).stdout)
+        for more in ([], ["--all"])
+    )
+    assert [(row["gate"], row["times"]) for row in closed] == [(provider_gate(whose.provider), 1)]
+    assert closed[0]["until"] > f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"
+    assert {(row["gate"], row["until"] is None, row["failures"]) for row in every} == {
+        (provider_gate(whose.provider), False, 0),
+        (provider_gate(f"{whose.provider}-open"), True, 1),
+    }
+
+
+def test_the_console_does_not_call_gates_open_that_it_cannot_see(stack, monkeypatch):
+    for name, value in stack.role_env("operator").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACTAS_REDIS_URL", "redis://127.0.0.1:1/0")
+    with pytest.raises(Unavailable):
+        CliRunner().invoke(console, ["gates"], catch_exceptions=False)
