@@ -76,12 +76,12 @@ def of_grant(doc: Mapping[str, Any]) -> list[Event]:
     ]
 
 
-def capped(app: str, provider: str, *, at: datetime, until: datetime, code: str) -> Event:
-    """The provider serves an app no more until a time; the same event for all who find that out, all day (UTC).
+def capped(app: str, provider: str, *, at: datetime, until: datetime | None, code: str) -> Event:
+    """The provider serves an app no more for a while; the same event for all who find that out, all day (UTC).
 
     So it can be told at each refusal: who dies, or cannot write, before it has been told leaves it to the next one.
     """
-    data = {"provider": provider, "code": code, "until": _written(until)}
+    data = {"provider": provider, "code": code, "until": _time(until)}
     event, day = EventType.PROVIDER_CAPPED, at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return Event(_id(app, f"{provider} {code}", event, day), app, event, at, data)
 

@@ -20,8 +20,8 @@ from worker.probing import failed, given_back, half_open, kept_until, shut, take
 
 log = logging.getLogger(__name__)
 
-#: (app, provider, until, code)
-Capped = Callable[[str, str, datetime, str], None]
+#: (app, provider, until, if anybody has said so, code)
+Capped = Callable[[str, str, datetime | None, str], None]
 
 #: While a probe is under way, and may be back at any moment, a job looks in again this soon.
 PEEK = timedelta(seconds=2)
@@ -66,7 +66,7 @@ end
 
 class Gates(GateReader):
     def __init__(self, redis_url: SecretStr, clock: Clock, *, capped: Capped = lambda *_: None) -> None:
-        """As ``GateReader``; ``capped`` is told when an app's gate has been closed, once.
+        """As ``GateReader``; ``capped`` is told of each refusal that closes an app's gate.
 
         Raises:
             SettingsError.
@@ -183,15 +183,15 @@ class Gates(GateReader):
         return moved[1] if moved is not None and moved[0].level == 0 < moved[1].level else None
 
     def _close(self, closing: Closing, whose: Whose) -> None:
-        """Close a gate, and say so: once, however often its probe fails."""
-        if (closed := self.fail(closing)) is None:
-            return
-        level = logging.ERROR if closing.code in TO_DO else logging.WARNING
-        todo = TO_DO.get(closing.code, "its first request after a pause tells whether it is over")
-        log.log(level, "gate.closed gate=%s code=%s: %s", closing.gate, closing.code, todo)
+        """Close a gate, and say so in the log: once, however often its probe fails."""
+        if self.fail(closing) is not None:
+            level = logging.ERROR if closing.code in TO_DO else logging.WARNING
+            todo = TO_DO.get(closing.code, "its first request after a pause tells whether it is over")
+            log.log(level, "gate.closed gate=%s code=%s: %s", closing.gate, closing.code, todo)
         if closing.gate == client_gate(whose.app, whose.provider):
+            # Each time: it is one event all day, and whoever died, or could not write it, has left it to us.
             try:
-                self._capped(whose.app, whose.provider, closed.until, closing.code)
+                self._capped(whose.app, whose.provider, closing.until, closing.code)
             except ActasError as error:  # what came of the request matters more
                 log.warning("gate.untold gate=%s code=%s", closing.gate, error.code)
 

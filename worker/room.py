@@ -80,7 +80,7 @@ class Room:
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)
         http, outbox = Http(), Outbox(documents)
 
-        def capped(app: str, provider: str, until: datetime, code: str) -> None:
+        def capped(app: str, provider: str, until: datetime | None, code: str) -> None:
             outbox.capped(app, provider, until=until, code=code, now=clock())
 
         gates = Gates(settings.redis_url, clock, capped=capped)

@@ -75,8 +75,8 @@ class Outbox:
             return len(docs) - len(there)
         return len(docs)
 
-    def capped(self, app: str, provider: str, *, until: datetime, code: str, now: datetime) -> None:
-        """Tell an app that a provider serves it no more until a time; once a day, whoever else finds that out.
+    def capped(self, app: str, provider: str, *, until: datetime | None, code: str, now: datetime) -> None:
+        """Tell an app that a provider serves it no more for a while; once a day, however many find that out.
 
         Raises:
             MongoUnavailable, MongoRefused.
