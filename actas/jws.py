@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -85,7 +86,7 @@ def verify(token: str, public_keys: PublicKeys, now: datetime) -> Claims:
     The window is *not* judged here: too early puts a job back and too late expires it, and neither is a refusal.
 
     Raises:
-        JobRefused: with code ``bad_signature``, ``bad_header``, ``bad_claims`` or ``from_the_future``.
+        JobRefused: with code ``bad_signature``, ``bad_header``, ``bad_claims``, ``bad_id`` or ``from_the_future``.
     """
     key_name, version = signed_with(token)
     public_key = public_keys(key_name, version)
@@ -156,6 +157,8 @@ def _claims(payload: bytes) -> Claims:
         body = _Body.model_validate(json.loads(payload))
     except (ValueError, RecursionError):  # pydantic's and json's errors are ValueErrors
         raise JobRefused("the signed claims are incomplete", code="bad_claims") from None
+    if not _is_uuid(body.jti):
+        raise JobRefused("jti must be a UUID, in lower case (version 7 keeps listings in order)", code="bad_id")
     return Claims(
         id=body.jti,
         app=body.iss,
@@ -170,6 +173,14 @@ def _claims(payload: bytes) -> Claims:
         rev=body.rev,
         connection=body.connection,
     )
+
+
+def _is_uuid(text: str) -> bool:
+    """Whether it is one as RFC 9562 writes it. A job's id is its key everywhere, and is part of its journal's keys."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def _compact(value: Any) -> bytes:

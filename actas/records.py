@@ -75,8 +75,8 @@ class Job:
     made: tuple[str, ...] = ()
     #: How often somebody looked for an uncertain job's effect when it had to be there, and did not find it.
     looks: int = 0
-    #: What an operator says of an uncertain job: ``step``, ``happened``, ``reference`` (or None) and ``at``.
-    resolution: Mapping[str, Any] | None = None
+    #: Of a job that was moved to another time: the latest deadline that was ever signed for it.
+    signed_until: datetime | None = None
     error: JobError | None = None
     finished_at: datetime | None = None
     history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
@@ -132,7 +132,7 @@ class Job:
             result=doc.get("result"),
             made=tuple(doc.get("made", ())),
             looks=doc.get("looks", 0),
-            resolution=doc.get("resolution"),
+            signed_until=doc.get("signed_until"),
             error=JobError(error["code"], error["message"], error["at"]) if error else None,
             finished_at=doc.get("finished_at"),
             history=tuple(doc.get("history", ())),

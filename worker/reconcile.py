@@ -19,7 +19,7 @@ from actas.fault_points import FaultPoint, reached
 from actas.jws import CLOCK_SKEW
 from actas.records import EffectState, Grant, Job, JobError
 from actas.states import JobStatus
-from actas.stores.effects import ABSENT, Effect, row_id
+from actas.stores.effects import ABSENT, RESOLVED, Effect, row_id
 from worker.audit import error_code
 from worker.closing import Whose
 from worker.errors import AccessTokenRefused, AtGate, CannotTell, NotNow
@@ -38,9 +38,6 @@ LOOKS = 2
 
 #: How soon to look again: the longer a job has been uncertain already, the later.
 SOON, LATE = timedelta(seconds=5), timedelta(hours=1)
-
-#: What was resolved by an operator.
-RESOLVED = "resolved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def conclude(job: Job, room: Room) -> None:
         NotNow, CannotTell: it stays open; so do all other errors.
     """
     case = open_case(job, room)
-    if case is None or resolved(case, room):
+    if case is None or resolved(case, room) or not case.effect.open:
         return
     found = look(case, room)
     reached(FaultPoint.RECONCILE_LOOKED)
@@ -102,27 +99,28 @@ def conclude(job: Job, room: Room) -> None:
 
 
 def open_case(job: Job, room: Room) -> Case | None:
-    """The step of which the journal does not know what became of it."""
-    journal = room.effects.of_job(job.id)
+    """The step of which the journal does not know what became of it, or knows it only from a look."""
+    journal = room.effects.of_job(job.id, job.grant)
     made = tuple(effect.result or "" for effect in done_so_far(journal))
     effect = journal.get(len(made) + 1)
-    return Case(job, len(made) + 1, effect, made) if effect is not None and effect.open else None
+    if effect is None or not (effect.open or effect.code == ABSENT):
+        return None
+    return Case(job, len(made) + 1, effect, made)
 
 
 def resolved(case: Case, room: Room) -> bool:
     """Whether an operator has said what became of it; then it is in the journal."""
-    says = case.job.resolution
-    if says is None or str(says["step"]) != str(case.step) or says["at"] < case.begun_at:
+    says = room.resolutions.find(case.job.id, case.step, case.effect.started_at)
+    if says is None:
         return False
-    if not says["happened"]:
+    if not says.happened:
         write(case, EffectState.REFUSED, room, code=RESOLVED, doubted=True)
         return True
     claims = signed_by_app(case.job, room)
     action = room.actions[claims.action]
-    reference = says.get("reference")
-    if reference is None and case.step < action.steps(action.parse(claims.payload)):
+    if says.reference is None and case.step < action.steps(action.parse(claims.payload)):
         raise CannotTell("the next step needs to know what this one made; resolve it again, with --reference")
-    write(case, EffectState.DONE, room, result=reference)
+    write(case, EffectState.DONE, room, result=says.reference)
     return True
 
 
@@ -173,7 +171,8 @@ def ours(case: Case, claims: jws.Claims, grant: Grant, found: Sequence[str], roo
         if owners.get(reference, claims.id) != claims.id:
             continue
         since, now = case.since - timedelta(hours=1), room.clock()
-        if room.effects.others_are_at_it(grant.id, job_id=claims.id, since=since, now=now):
+        not_over_by = now - time_to_settle(claims.provider, room)
+        if room.effects.others_are_at_it(grant.id, job_id=claims.id, since=since, not_over_by=not_over_by):
             raise NotNow(now + SOON)
         if room.effects.claim_found(grant.id, reference, job_id=claims.id, now=now):
             return reference
@@ -190,15 +189,21 @@ def check_absence_counts(case: Case, room: Room) -> None:
     effect, now = case.effect, room.clock()
     if effect.code == DUPLICATE:
         raise CannotTell
-    settle = timedelta(seconds=room.providers[case.job.provider].settle_seconds)
     # Whoever said that it does not know has stopped; whoever said nothing may have begun the request until its lease's
     # end. Neither the request nor what it does may be under way any more.
     over = (effect.finished_at if effect.state is EffectState.UNKNOWN else effect.until) or case.begun_at
-    counts_from = over + timedelta(seconds=room.settings.http_timeout_seconds) + settle + CLOCK_SKEW
+    counts_from = over + time_to_settle(case.job.provider, room)
     if now < counts_from:
         raise NotNow(counts_from)
     if case.job.looks + 1 < LOOKS:
+        settle = timedelta(seconds=room.providers[case.job.provider].settle_seconds)
         raise NotNow(now + max(settle, SOON), looks=case.job.looks + 1)
+
+
+def time_to_settle(provider: str, room: Room) -> timedelta:
+    """How long after its last moment to begin a request may go on, and what it does may stay unseen."""
+    seconds = room.settings.http_timeout_seconds + room.providers[provider].settle_seconds
+    return timedelta(seconds=seconds) + CLOCK_SKEW
 
 
 def write(case: Case, state: EffectState, room: Room, **outcome: str | bool | None) -> None:
@@ -209,7 +214,7 @@ def write(case: Case, state: EffectState, room: Room, **outcome: str | bool | No
 
 def settle(job: Job, room: Room) -> bool:
     """Move the job to where the journal says."""
-    journal, now = room.effects.of_job(job.id), room.clock()
+    journal, now = room.effects.of_job(job.id, job.grant), room.clock()
     if any(effect.open for effect in journal.values()):
         return not look_later(job, NotNow(now + SOON), room)  # begun anew meanwhile: not ours to judge
     made = [effect.result or "" for effect in done_so_far(journal)]

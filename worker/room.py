@@ -23,6 +23,7 @@ from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.outbox import Outbox
 from actas.stores.refusals import Refusals
+from actas.stores.resolutions import Resolutions
 from actas.stores.verifications import Verifications
 from actas.vault.room import VaultRoom
 from worker.audit import Audit
@@ -38,6 +39,7 @@ class Room:
     settings: Settings
     documents: database.Documents
     jobs: Jobs
+    resolutions: Resolutions
     refusals: Refusals
     grants: Grants
     effects: Effects
@@ -89,6 +91,7 @@ class Room:
             settings=settings,
             documents=documents,
             jobs=Jobs(documents),
+            resolutions=Resolutions(documents),
             refusals=Refusals(documents),
             grants=grants,
             effects=effects,

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from actas import blacklist, jws
 from actas.actions import Action, Payload, Refused, Result
 from actas.blacklist import Fate
-from actas.errors import ActasError, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable
+from actas.errors import ActasError, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable, UnknownAction
 from actas.fault_points import FaultPoint, reached
 from actas.gates import grant_gate
 from actas.http import NotSent
@@ -87,6 +87,7 @@ class Turn:
     owner: str
     #: On the monotonic clock, counted from before we asked for the lease, so never too late.
     lease_ends_at: float
+    claimed_at: datetime
     #: What is known of the job, its grant and the blacklist was so then; on the monotonic clock.
     seen_at: float
     #: What the steps that are done have made, in order, whoever did them.
@@ -99,19 +100,20 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
     Raises:
         MongoUnavailable, MongoRefused: nothing is lost, the end of the job's lease brings the job back.
     """
-    owner, begun_at = f"{room.name}:{new_id()}", time.monotonic()
-    job = room.jobs.claim(job_id, owner=owner, lease_seconds=room.settings.job_lease_seconds, now=room.clock())
+    owner, begun_at, now = f"{room.name}:{new_id()}", time.monotonic(), room.clock()
+    job = room.jobs.claim(job_id, owner=owner, lease_seconds=room.settings.job_lease_seconds, now=now)
     if job is None:
         return None
     reached(FaultPoint.JOB_CLAIMED)
-    turn = Turn(job, owner, begun_at + room.settings.job_lease_seconds, seen_at=begun_at, made=[])
+    ends_at = begun_at + room.settings.job_lease_seconds
+    turn = Turn(job, owner, ends_at, claimed_at=now, seen_at=begun_at, made=[])
     # Not a case for a decision: nothing may be decided without it. The lease ends, and the next worker asks again.
-    journal = room.effects.of_job(job.id) if has_run_before(job) else {}
+    journal = room.effects.of_job(job.id, job.grant) if has_run_before(job) else {}
     try:
         if not left_behind(turn, journal, room):
             do(turn, room, watch)
     except Exception as error:  # noqa: BLE001 - every error becomes a decision, none ends a worker
-        return settled(turn, error, room)
+        return settled(turn, perhaps_done(error, journal), room)
     reached(FaultPoint.JOB_RECORDED)
     attempts = job.attempts + 1
     done = room.jobs.settle(job, owner, JobStatus.SUCCEEDED, room.clock(), attempts=attempts, **results_of(turn.made))
@@ -138,15 +140,34 @@ def left_behind(turn: Turn, journal: Mapping[int, Effect], room: Room) -> bool:
         Stopped: nothing is under way, and nothing more shall be.
     """
     if journal:
-        action = room.actions[turn.job.action]
         turn.made += [effect.result or "" for effect in done_so_far(journal)]
-        if not action.idempotent and any(effect.open for effect in journal.values()):
+        if is_open(journal) and not is_repeatable(turn.job.action, room):
             raise OutcomeUnknown("a worker before this one began the request and did not say how it ended")
+        action = room.actions[turn.job.action]
         if turn.made and len(turn.made) >= action.steps(action.parse(turn.job.payload)):
             return True
     if turn.job.stop:
         raise Stopped
     return False
+
+
+def is_open(journal: Mapping[int, Effect]) -> bool:
+    return any(effect.open for effect in journal.values())
+
+
+def is_repeatable(action: str, room: Room) -> bool:
+    """Whether it may be done twice; of what this release does not know, nobody can say that."""
+    try:
+        return room.actions[action].idempotent
+    except UnknownAction:
+        return False
+
+
+def perhaps_done(error: Exception, journal: Mapping[int, Effect]) -> Exception:
+    """What may be done twice may have been done once: then it neither was cancelled nor has it expired."""
+    if isinstance(error, Stopped | TooLate) and is_open(journal):
+        return OutcomeUnknown("it was begun, nobody said how it ended, and it is not to be begun again")
+    return error
 
 
 def do(turn: Turn, room: Room, watch: Watch) -> None:
@@ -276,7 +297,10 @@ def check_time(turn: Turn, claims: jws.Claims, room: Room) -> None:
     """
     if room.clock() >= claims.deadline:
         raise TooLate(held_up_by=turn.job.error)
-    if turn.lease_ends_at - time.monotonic() < room.settings.http_timeout_seconds + LEASE_MARGIN_SECONDS:
+    # By both clocks: one stands still while a machine is suspended, the other may be set.
+    passed = (room.clock() - turn.claimed_at).total_seconds()
+    left = min(turn.lease_ends_at - time.monotonic(), room.settings.job_lease_seconds - passed)
+    if left < room.settings.http_timeout_seconds + LEASE_MARGIN_SECONDS:
         raise LeaseTooShort
 
 
@@ -298,6 +322,8 @@ def act_once(
     row = row_id(turn.job.id, len(turn.made) + 1)
     finish = functools.partial(room.effects.finish, row, owner=turn.owner)
     left = begun(row, turn, claims, access, room)
+    if left is not None and left.grant != claims.grant:
+        raise JobRefused("another's row is in its journal", code="altered")
     if left is not None and not action.idempotent:
         return result_of(left)
     reached(FaultPoint.JOB_JOURNALED)
@@ -314,7 +340,9 @@ def act_once(
         if is_our_own_duplicate(error, turn, len(turn.made) + 1, room):
             patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=DUPLICATE)
             raise OutcomeUnknown("it had been called undone, and the provider says that it is there") from None
-        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error))
+        # A 503 says that nothing was done; where it comes from a proxy, that may be wrong.
+        doubted = {"doubted": True} if isinstance(error, ProviderUnavailable) else {}
+        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error), **doubted)
         warn_others(error, claims, action, access, room)
         raise
     except Exception as error:
@@ -363,7 +391,8 @@ def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room) 
         )
     except MongoUnavailable as error:
         # The row may be there, and would make the next worker believe that something was sent.
-        patiently(room.effects.withdraw, row, owner=turn.owner, now=room.clock(), code=error.code)
+        ours = {"owner": turn.owner, "grant": claims.grant}
+        patiently(room.effects.withdraw, row, **ours, now=room.clock(), code=error.code)
         raise
 
 
@@ -371,7 +400,7 @@ def is_our_own_duplicate(error: Exception, turn: Turn, step: int, room: Room) ->
     """Whether the provider refuses a repetition of what this very step did, although nobody had found it there."""
     if not (isinstance(error, Refused) and error.refusal == DUPLICATE and has_run_before(turn.job)):
         return False
-    return patiently(room.effects.of_job, turn.job.id)[step].doubted
+    return patiently(room.effects.of_job, turn.job.id, turn.job.grant)[step].doubted
 
 
 def patiently(write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -79,8 +79,8 @@ def _going_on(job: Job, now: datetime) -> str:
 
 
 def _uncertain(job: Job, journal: Journal) -> str:
-    if job.resolution is not None:
-        return f"resolved at {_at(job.resolution['at'])}; a worker writes it down and settles the job"
+    if job.history and str(job.history[-1].get("code", "")).startswith("resolved"):
+        return f"resolved at {_at(job.history[-1]['at'])}; a worker writes it down and settles the job"
     step = open_step(journal)
     which = f" of step {step}" if step is not None and (step > 1 or not is_last_step(job, step)) else ""
     return (

@@ -26,6 +26,7 @@ from actas.stores.effects import Effect, Effects
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.refusals import Refusals
+from actas.stores.resolutions import Resolutions
 
 jobs = typer.Typer(help="Jobs: list, show, cancel, resolve, retry; what was refused.", invoke_without_command=True)
 
@@ -49,6 +50,7 @@ class Stores:
     grants: Grants
     effects: Effects
     refusals: Refusals
+    resolutions: Resolutions
 
     @classmethod
     @contextmanager
@@ -56,7 +58,8 @@ class Stores:
         settings = Settings.from_env()
         database = connect(settings.mongodb_url)
         with database.client:
-            yield cls(settings.app, Jobs(database), Grants(database), Effects(database), Refusals(database))
+            rooms = (Jobs(database), Grants(database), Effects(database), Refusals(database), Resolutions(database))
+            yield cls(settings.app, *rooms)
 
     def job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id) if is_short_text(job_id) else None
@@ -100,7 +103,7 @@ def show_job(job_id: str, as_json: AsJson = False) -> None:
         job = stores.job(job_id)
         journal: Journal = {}
         try:
-            journal = stores.effects.of_job(job.id)
+            journal = stores.effects.of_job(job.id, job.grant)
         except MongoRefused:
             print("the journal of its steps is closed to apps; the operator's role may read it", file=sys.stderr)
     row = job_row(job) | {"error": f"{job.error.code}: {job.error.message}" if job.error else None}

@@ -13,6 +13,7 @@ from actas.clock import utc_now
 from actas.records import Job
 from actas.requests import check_text
 from actas.states import JobStatus
+from actas.stores.resolutions import Resolution
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -36,13 +37,17 @@ def resolve_job(
         job = stores.job(job_id)
         if job.status is not JobStatus.UNCERTAIN:
             _stop(f"the job is {job.status}, not uncertain")
-        step = open_step(stores.effects.of_job(job.id))
+        journal = stores.effects.of_job(job.id, job.grant)
+        step = open_step(journal)
         if step is None:
             _stop("the journal knows what became of it; a worker settles it by itself")
         if happened and reference is None and not is_last_step(job, step):
             _stop("the next step builds on what this one made; give its id: --reference")
         _sure(_what_resolving_does(job, step, happened=happened), yes=yes)
-        if not stores.jobs.resolve(job.id, step=step, happened=happened, reference=reference, now=utc_now()):
+        # Of the request that was shown: another may have been begun while the question stood open.
+        said = Resolution(happened, reference, utc_now())
+        stores.resolutions.say(job.id, step, journal[step].started_at, said)
+        if not stores.jobs.resolved(job.id, happened=happened, now=said.at):
             _stop(f"the job is {stores.job(job.id).status} now")
     print("written down; a worker settles the job within seconds. See: actas jobs show", job.id)
 
@@ -51,7 +56,7 @@ def retry_job(job_id: str, yes: Yes = False) -> None:
     """Let a failed or expired job run again under the signature it has, if certainly nothing would be done twice."""
     with Stores.open() as stores:
         job, now = stores.job(job_id), utc_now()
-        journal = stores.effects.of_job(job.id)
+        journal = stores.effects.of_job(job.id, job.grant)
         if (why_not := why_not_retried(job, journal, now)) is not None:
             _stop(why_not)
         done = sum(not effect.open and effect.result is not None for effect in journal.values())
@@ -71,7 +76,8 @@ def _what_resolving_does(job: Job, step: int, *, happened: bool) -> str:
     what = f"Step {step} of {job.action} as {job.user}"
     if happened:
         return f"{what} happened: it will not be done again. If it did not, nobody will ever do it."
-    again = "it will be done now" if utc_now() < job.deadline else "it is too late to do it now"
+    stopped = "it is to be stopped, and will not be done" if job.stop else "it will be done now"
+    again = stopped if utc_now() < job.deadline else "it is too late to do it now"
     return f"{what} did not happen: {again}. If it did, it will have been done twice."
 
 

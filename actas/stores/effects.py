@@ -19,6 +19,8 @@ from actas.stores.database import Documents, translated
 
 #: The code of a refusal that nobody gave: whoever looked found that the provider had done nothing.
 ABSENT = "absent"
+#: The code of one that an operator gave.
+RESOLVED = "resolved"
 
 #: So says whoever began it, or nobody: what the provider did is not known.
 OPEN = (EffectState.STARTED, EffectState.UNKNOWN)
@@ -30,6 +32,8 @@ class Effect:
 
     state: EffectState
     owner: str | None
+    #: Whose it is.
+    grant: str | None = None
     started_at: datetime | None = None
     #: Nothing that it has made is older: when it was first started, since it was last known for sure to be undone.
     since: datetime | None = None
@@ -39,7 +43,7 @@ class Effect:
     #: The provider's id of what was made.
     result: str | None = None
     code: str | None = None
-    #: It was called refused without the provider's word: by whoever looked, or by an operator.
+    #: It was called refused without the provider's certain word: by whoever looked, by an operator, after a 503.
     doubted: bool = False
 
     @property
@@ -58,17 +62,17 @@ class Effects:
         self._effects = database["effects"]
 
     @translated
-    def begin(self, effect_id: str, *, owner: str, now: datetime, **audit: Any) -> Effect | None:
+    def begin(self, effect_id: str, *, owner: str, now: datetime, grant: str, **audit: Any) -> Effect | None:
         """Write down that a request is about to be sent; None means: go ahead, you are the first.
 
         Anything else is what a worker before us left, and the request must not be sent. There are two exceptions: a
         recorded refusal, after which the row is begun anew; and our own row, when the answer to writing it was lost.
         """
-        row = {"state": str(EffectState.STARTED), "owner": owner, "started_at": now, **audit}
+        row = {"state": str(EffectState.STARTED), "owner": owner, "started_at": now, "grant": grant, **audit}
         try:
             self._effects.insert_one({"_id": effect_id, "since": now, **row})
         except DuplicateKeyError:
-            refused = {"_id": effect_id, "state": str(EffectState.REFUSED)}
+            refused = {"_id": effect_id, "state": str(EffectState.REFUSED), "grant": grant}
             gone = {"finished_at": "", "code": ""}
             # What may have come of an earlier request is what is to be looked for, should it come to that.
             for query, anew in (
@@ -83,18 +87,23 @@ class Effects:
         return None
 
     @translated
-    def of_job(self, job_id: str) -> dict[int, Effect]:
-        """What stands in the journal of a job, by its steps; empty if no worker ever was about to send anything."""
-        rows = self._effects.find({"_id": {"$gt": f"{job_id}:", "$lt": f"{job_id};"}})  # ; comes after :
-        return {int(row["_id"].rpartition(":")[2]): _effect(row) for row in rows}
+    def of_job(self, job_id: str, grant: str) -> dict[int, Effect]:
+        """What stands in the journal of a job, by its steps; empty if no worker ever was about to send anything.
+
+        Rows of another grant are none of its: its document may have been another's for a while.
+        """
+        rows = self._effects.find({"_id": {"$gt": f"{job_id}:", "$lt": f"{job_id};"}, "grant": grant})  # ; is after :
+        steps = {row["_id"].removeprefix(f"{job_id}:"): row for row in rows}
+        return {int(step): _effect(row) for step, row in steps.items() if step.isdecimal()}
 
     @translated
     def finish(self, effect_id: str, state: EffectState, *, owner: str | None, now: datetime, **outcome: Any) -> None:
         """Write down what came of it; a row that is not open, or that another began, keeps what it says.
 
-        But that nothing was found there gives way to the word of whoever was in the midst of it.
+        But that nothing was found there, or that somebody said so, gives way to the word of whoever was in the midst
+        of it.
         """
-        says_nothing = [{"state": {"$in": [str(state) for state in OPEN]}}, {"code": ABSENT}]
+        says_nothing = [{"state": {"$in": [str(state) for state in OPEN]}}, {"code": {"$in": [ABSENT, RESOLVED]}}]
         row = {"_id": effect_id, "owner": owner, "$or": says_nothing}
         update = {"$set": {"state": str(state), "finished_at": now, **outcome}}
         if "code" not in outcome:
@@ -108,15 +117,15 @@ class Effects:
         return {row["result"]: row.get("job", row["_id"].rpartition(":")[0]) for row in rows}
 
     @translated
-    def others_are_at_it(self, grant: str, *, job_id: str, since: datetime, now: datetime) -> bool:
-        """Whether a worker may be acting for this grant right now for another job, begun since."""
+    def others_are_at_it(self, grant: str, *, job_id: str, since: datetime, not_over_by: datetime) -> bool:
+        """Whether a worker may be acting for this grant for another job, begun since, or have to say how that went."""
         rows = self._effects.find(
             {
                 "grant": grant,
                 "started_at": {"$gte": since},
                 "kind": "act",
                 "state": str(EffectState.STARTED),
-                "until": {"$gt": now},
+                "until": {"$gt": not_over_by},
             },
             {"_id": 1},
         )
@@ -132,9 +141,9 @@ class Effects:
         return self._effects.find_one({"_id": row_id, "job": job_id}, {"_id": 1}) is not None
 
     @translated
-    def withdraw(self, effect_id: str, *, owner: str, now: datetime, code: str) -> None:
+    def withdraw(self, effect_id: str, *, owner: str, grant: str, now: datetime, code: str) -> None:
         """Nothing was sent after all: make our row say so, whether ``begin`` has written it or would still do so."""
-        ours = {"_id": effect_id, "owner": owner, "state": str(EffectState.STARTED)}
+        ours = {"_id": effect_id, "owner": owner, "grant": grant, "state": str(EffectState.STARTED)}
         refused = {"state": str(EffectState.REFUSED), "finished_at": now, "code": code}
         with suppress(DuplicateKeyError):  # another's row is there, and ours is not
             self._effects.update_one(ours, {"$set": refused}, upsert=True)
@@ -147,7 +156,7 @@ class Effects:
 
 
 def _effect(found: dict[str, Any]) -> Effect:
-    names = ("owner", "started_at", "since", "until", "finished_at", "result", "code")
+    names = ("owner", "grant", "started_at", "since", "until", "finished_at", "result", "code")
     return Effect(
         EffectState(found.get("state", EffectState.STARTED)),
         doubted=found.get("doubted", False),

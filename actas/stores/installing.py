@@ -74,6 +74,7 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         # What is over goes by itself; what is pending has no such time.
         (("purge_at",), {"expireAfterSeconds": 0}),
     ),
+    "resolutions": (),
     # MongoDB removes them by itself: nobody counts on them.
     "refusals": ((("expires_at",), {"expireAfterSeconds": 0}),),
 }
@@ -91,18 +92,15 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         ],
         "properties": {
             **dict.fromkeys(("_id", "jws", "app", "user", "grant", "provider", "action"), _TEXT),
-            **dict.fromkeys(("run_at", "deadline", "next_at", "created_at", "queued_at", "finished_at"), _TIME),
+            **dict.fromkeys(
+                ("run_at", "deadline", "next_at", "created_at", "queued_at", "finished_at", "signed_until"), _TIME
+            ),
             **dict.fromkeys(("connection", "rev", "attempts"), _COUNT),
             "payload": {"bsonType": "object"},
             "status": {"enum": [str(status) for status in JobStatus]},
             "held": {"bsonType": "bool"},
             "made": {"bsonType": "array", "items": _TEXT},
             "looks": _COUNT,
-            "resolution": {
-                "bsonType": "object",
-                "required": ["step", "happened", "at"],
-                "properties": {"happened": {"bsonType": "bool"}, "at": _TIME},
-            },
             "idempotency_key": _TEXT,
             "batch": _TEXT,
             "claim": {"bsonType": "object", "required": ["owner", "until"]},

@@ -27,7 +27,7 @@ FREE: dict[str, Any] = {"status": {"$in": [str(status) for status in WAITING]}, 
 NOT_HELD: dict[str, Any] = {"held": {"$ne": True}}
 
 #: What is kept of looking for an uncertain job's effect, while that goes on.
-LOOKING = {"looks": "", "resolution": ""}
+LOOKING = {"looks": ""}
 
 
 class Jobs:
@@ -120,8 +120,10 @@ class Jobs:
         """Put a new signature in the place of a job's old one; None if the job has moved on, or is to be stopped."""
         query = {**FREE, "_id": job.id, "rev": job.rev, "status": str(job.status), "stop": {"$ne": True}}
         signed = {"jws": jws, "rev": claims.rev, "run_at": claims.run_at, "deadline": claims.deadline}
+        # An older signature is good until its own deadline: until then, the job must be there for it to be refused.
+        signed_until = max(job.signed_until or job.deadline, claims.deadline)
         update = _moved(JobStatus.SCHEDULED, now, code="rescheduled", next_at=claims.run_at, attempts=0)
-        update["$set"] |= signed
+        update["$set"] |= signed | {"signed_until": signed_until}
         if job.status is JobStatus.SCHEDULED:
             update = _stayed(update)
         update |= {"$unset": {"held": "", "error": ""}}
@@ -131,15 +133,14 @@ class Jobs:
     # --- an operator ---
 
     @translated
-    def resolve(self, job_id: str, *, step: int, happened: bool, reference: str | None, now: datetime) -> bool:
-        """Say what became of an uncertain job's step, for a worker to settle; False if it is uncertain no more.
+    def resolved(self, job_id: str, *, happened: bool, now: datetime) -> bool:
+        """Have a worker settle an uncertain job of which it is known now what became; False if it is uncertain no more.
 
         A look that goes on meanwhile finds its ``next_at`` changed, and its verdict does not count.
         """
-        resolution = {"step": str(step), "happened": happened, "reference": reference, "at": now}
         said = {"at": now, "to": str(JobStatus.UNCERTAIN), "code": "resolved: " + ("it happened" if happened else "no")}
         update = {
-            "$set": {"resolution": resolution, "next_at": now},
+            "$set": {"next_at": now},
             "$push": {"history": {"$each": [said], "$slice": -HISTORY_LENGTH}},
         }
         query = {"_id": job_id, "status": str(JobStatus.UNCERTAIN)}
@@ -221,6 +222,7 @@ class Jobs:
             "status": str(status),
             "finished_at": {"$lt": finished_before},
             "deadline": {"$lt": ended_before},
+            "signed_until": {"$not": {"$gte": ended_before}},
             "untold": {"$exists": False},  # an event of it may still have to be sent
         }
         ids = [doc["_id"] for doc in self._jobs.find(old, {"_id": 1}).sort("finished_at", ASCENDING).limit(limit)]

@@ -336,7 +336,7 @@ CREDENTIALS_FIRST = {
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
 
-COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals")
+COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals", "resolutions")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SERIAL = itertools.count()
@@ -376,6 +376,7 @@ MONGO_ALLOWED = {
         "blacklist": "find",
         "outbox": "insert",
         "refusals": "insert",
+        "resolutions": "find",
     },
     "scheduler": {
         "jobs": "find remove update",
@@ -391,6 +392,7 @@ MONGO_ALLOWED = {
         "effects": "find",
         "outbox": "find update",
         "refusals": "find",
+        "resolutions": "find insert update",
     },
 }
 

@@ -64,7 +64,7 @@ def test_a_row_that_could_not_be_begun_for_sure_does_not_make_the_job_uncertain(
 
 
 def test_another_workers_row_is_not_withdrawn(room, documents, job, user, posts):
-    documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started", "owner": "another"})
+    documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started", "owner": "another", "grant": job.grant})
     outcome = run(job.id, replace(room, effects=Failing(room.effects, "begin", written=True)))
     assert (outcome.status, row(documents, job)["state"]) == (JobStatus.SCHEDULED, "started")
     send_again(documents, job)
@@ -231,7 +231,9 @@ def test_an_orphan_whose_journal_cannot_be_read_stays_an_orphan(client: Client, 
     """Its worker died after posting, its user cancels, and just then MongoDB does not answer the one question."""
     orphan = {"orphaned": True, "stop": True}
     documents["jobs"].update_one({"_id": job.id}, {"$set": orphan})
-    documents["effects"].insert_one({"_id": f"{job.id}:1", "state": "started", "owner": "the dead worker"})
+    documents["effects"].insert_one(
+        {"_id": f"{job.id}:1", "state": "started", "owner": "the dead worker", "grant": job.grant}
+    )
     with pytest.raises(MongoUnavailable):
         run(job.id, replace(room, effects=Failing(room.effects, "of_job", written=False)))
     assert client.job(job.id).status is JobStatus.RUNNING

@@ -16,6 +16,7 @@ import pytest
 from pymongo import MongoClient
 
 from actas import Client, Job, JobStatus
+from actas.actions import Actions
 from actas.actions.x import Post, Thread
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
@@ -112,7 +113,7 @@ def test_what_was_done_is_found_at_once(client, uncertain, room, clock, document
     stored = row(documents, job)
     assert (stored["state"], stored["result"]) == ("done", found.result)
     assert "code" not in stored
-    assert not {"looks", "resolution"} & set(documents["jobs"].find_one({"_id": job.id}))
+    assert "looks" not in documents["jobs"].find_one({"_id": job.id})
 
 
 def test_what_was_not_done_is_done_after_two_looks_when_it_would_have_to_be_there(
@@ -216,8 +217,8 @@ def test_nothing_is_taken_while_another_job_may_be_making_the_same(client, uncer
     documents["effects"].insert_one(other | {"until": clock() + timedelta(minutes=1)})
     try:
         assert looked(job, room, client, clock).status is JobStatus.UNCERTAIN
-        clock.go_on(timedelta(minutes=1))
-        assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED, "its lease is over"
+        clock.go_on(timedelta(minutes=1) + SETTLED)
+        assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED, "it would have said so by now"
     finally:
         documents["effects"].delete_one({"_id": "other:1"})
 
@@ -275,11 +276,18 @@ def test_a_look_that_was_outrun_settles_nothing(client, uncertain, room, clock, 
     assert (after.status, after.looks, after.error) == (JobStatus.UNCERTAIN, 0, before.error)
 
 
+def say(documents: Any, job: Job, *, step: int = 1, **said: Any) -> None:
+    """Write an operator's word where the console does, and let it be looked at soon."""
+    begun_at = documents["effects"].find_one({"_id": f"{job.id}:{step}"})["started_at"]
+    says = {"begun_at": begun_at, "happened": False, "reference": None, "at": utc_now()} | said
+    documents["resolutions"].replace_one({"_id": f"{job.id}:{step}"}, says, upsert=True)
+    documents["jobs"].update_one({"_id": job.id}, {"$set": {"next_at": utc_now()}})
+
+
 @pytest.mark.parametrize("happened", [True, False])
 def test_an_operators_word_settles_it(client, uncertain, room, clock, documents, happened, posts):
     job = uncertain("drop_before")
-    says = {"step": "1", "happened": happened, "reference": "17" if happened else None, "at": clock()}
-    documents["jobs"].update_one({"_id": job.id}, {"$set": {"resolution": says, "next_at": clock()}})
+    say(documents, job, happened=happened, reference="17" if happened else None)
     job = looked(job, replace(room, providers={}), client, clock)
     if happened:
         assert (job.status, job.result) == (JobStatus.SUCCEEDED, "17")
@@ -290,13 +298,118 @@ def test_an_operators_word_settles_it(client, uncertain, room, clock, documents,
     assert posts(job.user) == ([] if happened else ["once"])
 
 
-@pytest.mark.parametrize("stale", ["of another step", "of an earlier attempt"])
-def test_an_operators_word_of_something_else_settles_nothing(client, uncertain, room, clock, documents, stale):
+def test_an_operators_word_of_an_earlier_attempt_settles_nothing(client, uncertain, room, clock, documents):
+    """The question stood open while the step was called absent, begun anew, and its reply lost again."""
     job = uncertain("drop_before")
-    says = {"step": "1", "happened": False, "reference": None, "at": clock()}
-    says |= {"step": "2"} if stale == "of another step" else {"at": clock() - timedelta(minutes=5)}
-    documents["jobs"].update_one({"_id": job.id}, {"$set": {"resolution": says}})
+    say(documents, job, begun_at=row(documents, job)["started_at"] - timedelta(seconds=1))
     assert looked(job, room, client, clock).status is JobStatus.UNCERTAIN
+
+
+def test_an_operators_word_is_not_lost_to_a_look_that_found_nothing(
+    client, uncertain, room, clock, documents, monkeypatch
+):
+    """The operator sees the post; the timeline does not show it yet; the second counted look is under way."""
+    job = uncertain("drop_after")
+    with monkeypatch.context() as lagging:
+        lagging.setattr(Post, "find", lambda *_: [])
+        while job.looks < 1:
+            job = looked(job, room, client, clock)
+
+    def find(*_: Any) -> Sequence[str]:
+        say(documents, job, happened=True, reference="1789")
+        return []
+
+    monkeypatch.setattr(Post, "find", find)
+    looked(job, room, client, clock)
+    assert row(documents, job)["code"] == "absent", "it was outrun all the same"
+    job = looked(job, room, client, clock)
+    assert (job.status, job.result) == (JobStatus.SUCCEEDED, "1789")
+
+
+@pytest.mark.parametrize("by", ["a look", "an operator"])
+def test_one_post_is_not_said_of_two_jobs(client, uncertain, room, clock, documents, posts, by):
+    """Another job's worker has posted the same, and cannot reach MongoDB until its lease is over."""
+    ours = uncertain("drop_before")
+    other = client.schedule("x.post", user=ours.user, payload={"text": "once"})
+    send_again(documents, other)
+
+    class Late(Failing):
+        def finish(self, *args: Any, **kwargs: Any) -> None:
+            clock.go_on(timedelta(seconds=room.settings.job_lease_seconds + 1))
+            if by == "a look":
+                looked(ours, room, client, clock)
+            else:  # says of the other that it did not happen, while its worker has the reply in hand
+                moved = {"$set": {"status": "queued", "orphaned": True}, "$unset": {"claim": ""}}
+                documents["jobs"].update_one({"_id": other.id}, moved)
+                assert run(other.id, room).status is JobStatus.UNCERTAIN
+                say(documents, other)
+                looked(other, room, client, clock)
+            room.effects.finish(*args, **kwargs)
+
+    run(other.id, replace(room, effects=Late(room.effects, "", written=True)))
+    assert posts(ours.user) == ["once"]
+    assert row(documents, other)["state"] == "done"
+    assert client.job(ours.id).status is JobStatus.UNCERTAIN
+
+
+def test_a_503_after_the_fact_is_not_called_a_failure(client, connect, user, room, clock, documents, sandbox, posts):
+    """A proxy's 503 after X has posted; repeated, it is refused as a duplicate."""
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "once"})
+    send_again(documents, job)
+    sandbox.misbehave("tweets", "status_after", times=1, account=user, status=503, body={})
+    assert run(job.id, room).status is JobStatus.SCHEDULED
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
+    assert posts(user) == ["once"]
+
+
+def test_what_was_perhaps_sent_is_not_called_failed_by_a_worker_that_lacks_the_action(
+    client, connect, user, room, documents
+):
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "once"})
+    send_again(documents, job)
+    documents["jobs"].update_one({"_id": job.id}, {"$set": {"orphaned": True}})
+    begun = {"_id": f"{job.id}:1", "state": "started", "owner": "dead", "grant": job.grant}
+    documents["effects"].insert_one(begun)
+    assert run(job.id, replace(room, actions=Actions({}))).status is JobStatus.UNCERTAIN
+
+
+@pytest.mark.parametrize("how", ["cancelled", "too late"])
+def test_what_may_be_repeated_and_was_perhaps_done_is_not_called_undone(
+    client, connect, user, room, clock, sandbox, monkeypatch, how
+):
+    connect(user)
+    monkeypatch.setattr(Post, "idempotent", True)
+    job = client.schedule("x.post", user=user, payload={"text": "once"})
+    send_again(room.documents, job)
+    sandbox.misbehave("tweets", "drop_after", times=1, account=user)
+    assert run(job.id, room).status is JobStatus.SCHEDULED
+    send_again(room.documents, job)
+    if how == "cancelled":
+        room.documents["jobs"].update_one({"_id": job.id}, {"$set": {"stop": True}})
+    else:
+        clock.go_on_to(job.deadline)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+
+
+def test_a_worker_whose_machine_was_suspended_sends_nothing(client, connect, user, room, clock, documents, posts):
+    """The monotonic clock stands still then; the other does not."""
+    connect(user)
+    job = client.schedule("x.post", user=user, payload={"text": "once"})
+    send_again(documents, job)
+
+    class Suspended(Failing):
+        def begin(self, *args: Any, **kwargs: Any) -> Any:
+            begun = room.effects.begin(*args, **kwargs)
+            clock.go_on(timedelta(seconds=room.settings.job_lease_seconds))
+            return begun
+
+    outcome = run(job.id, replace(room, effects=Suspended(room.effects, "", written=True)))
+    assert (outcome.status, outcome.decision.code) == (JobStatus.SCHEDULED, "lease_too_short")
+    assert posts(user) == []
 
 
 def test_an_action_that_cannot_look_waits_for_an_operator(client, uncertain, room, clock, monkeypatch):
@@ -478,12 +591,10 @@ def test_a_step_that_was_resolved_without_its_reference_cannot_be_gone_on_from(
 ):
     FailsOnce(monkeypatch, 1, lambda: sandbox.misbehave("tweets", "drop_after", times=1, account=user))
     assert run(thread.id, room).status is JobStatus.UNCERTAIN
-    says = {"step": "1", "happened": True, "reference": None, "at": clock()}
-    documents["jobs"].update_one({"_id": thread.id}, {"$set": {"resolution": says, "next_at": clock()}})
+    say(documents, thread, happened=True)
     job = looked(thread, room, client, clock)
     assert (job.status, job.error.message.rpartition(": ")[2]) == (JobStatus.UNCERTAIN, "cannot_tell")
-    says["reference"] = posted(sandbox, user)[0]
-    documents["jobs"].update_one({"_id": thread.id}, {"$set": {"resolution": says, "next_at": clock()}})
+    say(documents, thread, happened=True, reference=posted(sandbox, user)[0])
     assert looked(thread, room, client, clock).status is JobStatus.SCHEDULED
     send_again(documents, thread)
     assert run(thread.id, room).status is JobStatus.SUCCEEDED

@@ -97,7 +97,11 @@ def test_nothing_is_retried_outside_its_window_or_against_somebodys_will():
             [E.UNKNOWN],
             "what became of step 1: actas jobs resolve j",
         ),
-        ({"status": S.UNCERTAIN, "resolution": {"at": NOW}}, [E.UNKNOWN], "resolved at 2026-11-23 09:00:00"),
+        (
+            {"status": S.UNCERTAIN, "history": ({"at": NOW, "to": "uncertain", "code": "resolved: no"},)},
+            [E.UNKNOWN],
+            "resolved at 2026-11-23 09:00:00",
+        ),
         ({"status": S.FAILED}, [E.REFUSED], "actas jobs retry j"),
         ({"status": S.FAILED, "deadline": NOW}, [E.REFUSED], "only its app can ask"),
         ({"status": S.FAILED}, [E.UNKNOWN], "would act twice"),

@@ -43,7 +43,7 @@ KEYS = {("actas-app-shop", 1): OTHER.public_key().public_bytes_raw(), ("actas-ap
 KEYS["actas-app-other", 2] = PUBLIC  # so that only the name can be what is refused
 
 CLAIMS = Claims(
-    id="0193",
+    id="01933e5a-0000-7000-8000-000000000000",
     app="shop",
     user='al"ice 😀',
     grant="g",
@@ -104,7 +104,7 @@ def test_the_header_is_the_documented_one():
 
 def test_the_claims_are_those_of_rfc_7519_and_the_times_are_numeric_dates():
     assert {name: BODY_OBJECT[name] for name in ("iss", "sub", "aud", "jti", "rev")} == {
-        "iss": "shop", "sub": 'al"ice 😀', "aud": "actas", "jti": "0193", "rev": 3,
+        "iss": "shop", "sub": 'al"ice 😀', "aud": "actas", "jti": "01933e5a-0000-7000-8000-000000000000", "rev": 3,
     }  # fmt: skip
     assert [BODY_OBJECT[name] - NOW.timestamp() for name in ("iat", "nbf", "exp")] == [0, 86400, 172800]
 

@@ -86,7 +86,7 @@ def test_a_retried_job_leaves_nothing_of_its_end_behind_and_is_retried_only_insi
     Jobs(collection).retry(replace(JOB, status=S.FAILED, rev=2), NOW)
     ((query, update),) = collection.updates
     assert (query["rev"], query["deadline"], query["stop"]) == (2, {"$gt": NOW}, {"$ne": True})
-    assert {"error", "finished_at", "looks", "resolution"} == set(update["$unset"])
+    assert {"error", "finished_at", "looks"} == set(update["$unset"])
     assert "jws" not in update["$set"], "the signature stays"
 
 
@@ -209,7 +209,7 @@ CALLS = {
         {(S.SCHEDULED, S.EXPIRED)},
     ),
     "count": (lambda jobs: jobs.count(S.FAILED, limit=10), set()),
-    "resolve": (lambda jobs: jobs.resolve("j", step=1, happened=True, reference=None, now=NOW), set()),
+    "resolved": (lambda jobs: jobs.resolved("j", happened=True, now=NOW), set()),
     "retry": (lambda jobs: jobs.retry(JOB, NOW), {(S.FAILED, S.SCHEDULED), (S.EXPIRED, S.SCHEDULED)}),
     "purge": (lambda jobs: jobs.purge(S.FAILED, finished_before=NOW, ended_before=NOW, limit=1), set()),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
