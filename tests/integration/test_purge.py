@@ -171,3 +171,13 @@ print(entry["schedule"], tasks.purge_jobs_task()["succeeded"])
     )
     assert done.stdout == "60 1\n", done.stderr
     assert left(documents) == 0
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["good still", "over"])
+def test_a_job_stays_while_any_signature_of_it_is_good(room, documents, old):
+    """A cancelled one that had been signed for a later deadline first: gone, it could be handed in again and run."""
+    over = LONG_AGO - DAYS - LEEWAY - MOMENT
+    until = over if old else LONG_AGO
+    documents["jobs"].insert_one(document(JobStatus.CANCELLED, over, over, signed_until=until))
+    purge_jobs(room)
+    assert left(documents) == (0 if old else 1)
