@@ -121,7 +121,7 @@ def preflight_task() -> Counts:
     return tick(preflight)
 
 
-@app.task(name=SEND_EVENTS_TASK)
+@app.task(name=SEND_EVENTS_TASK, send_events=False)
 def send_events_task(of_app: str) -> Counts:
     try:
         return send_events(str(of_app), room())

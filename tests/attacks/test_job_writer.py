@@ -1,6 +1,6 @@
 """An app that writes into other apps' jobs, as MongoDB lets every app, under signatures of its own.
 
-The attacker has users, grants and a client of its own, whose jobs are rightly signed and run.
+The attacker is an app. Has users, grants and a client of its own, and signs rightly as itself; may update every job.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from actas.cli import looking
 from actas.errors import IdempotencyConflict, InvalidPayload, NotFound
 from actas.stores.effects import Effects
 from actas.stores.refusals import Refusals
+from actas.stores.resolutions import Resolutions
 from actas.vault.room import VaultRoom
 from tests.support import eventually, nothing_is_sent
 
@@ -33,6 +34,7 @@ def console(client: Client, monkeypatch) -> Callable[..., Any]:
         client._room.grants,
         Effects(client._room.database),
         Refusals(client._room.database),
+        Resolutions(client._room.database),
     )
     monkeypatch.setattr(looking.Stores, "open", lambda: nullcontext(stores))
     return lambda *words: CliRunner().invoke(looking.jobs, words, catch_exceptions=False)
