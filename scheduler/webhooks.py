@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from actas.errors import ActasError
 from actas.stores.wrapped_keys import app_names
 from actas.webhooks import BadWebhook, Webhook
 
@@ -24,7 +25,7 @@ class Webhooks:
         self._vault = vault
         self._plain_allowed = plain_allowed
         self._monotonic = monotonic
-        self._known: dict[str, tuple[float, Webhook | None]] = {}
+        self._known: dict[str, tuple[float, Webhook | BadWebhook | None]] = {}
 
     def of(self, app: str) -> Webhook | None:
         """Where an app wants its events; None: nowhere.
@@ -37,11 +38,23 @@ class Webhooks:
             return None  # apps write such names, and this one becomes part of a path in Vault
         until, webhook = self._known.get(app, (0.0, None))
         if self._monotonic() >= until:
-            webhook = self._vault.webhook(app)
+            webhook = self._read(app)
             self._known[app] = (self._monotonic() + SECONDS, webhook)
+        if isinstance(webhook, BadWebhook):
+            raise BadWebhook(str(webhook))
         if webhook is not None and webhook.is_plain and not self._plain_allowed:
             raise BadWebhook("a webhook without TLS is for ACTAS_ENV=development")
         return webhook
+
+    def _read(self, app: str) -> Webhook | BadWebhook | None:
+        try:
+            return self._vault.webhook(app)
+        except BadWebhook as error:
+            return error
+        except ActasError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one app has there, it is not to end the others' tick
+            return BadWebhook(f"the webhook of {app} cannot be read ({type(error).__name__})")
 
     def wanted(self, app: str) -> bool:
         """Whether an app has a webhook, be it of use or not: one that is not will be mended."""

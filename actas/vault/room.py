@@ -226,7 +226,7 @@ class VaultRoom:
             return None
         fields = ("url", "secret", "previous")
         try:
-            return Webhook.model_validate({name: SecretStr(data[name]) for name in fields if data.get(name)})
+            return Webhook.model_validate({name: _secret(data[name]) for name in fields if data.get(name)})
         except (ValidationError, TypeError):
             raise BadWebhook(f"the webhook stored at {KV}/{webhook_path(app)} is of no use") from None
 
@@ -376,6 +376,12 @@ def _translated(call: Callable[[], T]) -> T:
         del reply  # it is not to be seen in this frame
         raise VaultUnavailable(_NOT_VAULT)
     return cast("T", Unshown(reply))  # it may hold a data key, a client secret, our own token
+
+
+def _secret(value: Any) -> SecretStr:
+    if not isinstance(value, str):  # what stands there is what somebody typed
+        raise TypeError
+    return SecretStr(value)
 
 
 def _b64(data: bytes) -> str:

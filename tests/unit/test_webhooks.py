@@ -15,6 +15,8 @@ from pydantic import SecretStr, ValidationError
 from actas import webhooks
 from actas.errors import VaultUnavailable
 from actas.settings import Settings
+from actas.unshown import Unshown
+from actas.vault.room import VaultRoom
 from actas.webhooks import PAUSES, BadWebhook, Webhook, new_secret, next_try, signature
 from scheduler.shares import SHARE, SLOW_SECONDS, THREADS, Shares
 from scheduler.webhooks import SECONDS, Webhooks
@@ -122,12 +124,17 @@ def test_what_failed_together_does_not_come_again_together(tries):
 # --- settings ---
 
 
-def test_webhooks_may_be_given_by_the_environment(monkeypatch):
-    monkeypatch.setenv("ACTAS_WEBHOOKS", json.dumps({"demo": {"url": URL, "secret": SECRET}}))
+@pytest.fixture
+def env(monkeypatch):
     monkeypatch.setenv("ACTAS_MONGODB_URL", "mongodb://host/")
     monkeypatch.setenv("ACTAS_VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("ACTAS_VAULT_ROLE_ID", "r")
     monkeypatch.setenv("ACTAS_VAULT_SECRET_ID", "s")
+
+
+@pytest.mark.usefixtures("env")
+def test_webhooks_may_be_given_by_the_environment(monkeypatch):
+    monkeypatch.setenv("ACTAS_WEBHOOKS", json.dumps({"demo": {"url": URL, "secret": SECRET}}))
     assert Settings.from_env().webhooks["demo"].host == "app.example"
 
 
@@ -180,6 +187,27 @@ def test_plain_http_is_for_development():
 def test_an_app_with_a_webhook_that_is_of_no_use_still_wants_its_events():
     assert Webhooks(Vault(BadWebhook()), plain_allowed=False).wanted("a")
     assert not Webhooks(Vault(None), plain_allowed=False).wanted("a")
+
+
+@pytest.mark.parametrize("error", [BadWebhook(), AttributeError("canary")])
+def test_whatever_stands_there_is_a_bad_webhook_and_vault_is_not_asked_for_it_at_each_event(error):
+    vault = Vault(error)
+    known = Webhooks(vault, plain_allowed=False)
+    for _ in range(10):
+        assert known.wanted("a")
+        with pytest.raises(BadWebhook) as raised:
+            known.of("a")
+        assert "canary" not in str(raised.value)
+    assert vault.asked == ["a"]
+
+
+@pytest.mark.usefixtures("env")
+@pytest.mark.parametrize("value", [5, 0.5, True, ["https://a.example"], {"a": 1}])
+@pytest.mark.parametrize("name", ["url", "secret", "previous"])
+def test_what_is_no_text_in_vault_is_a_bad_webhook(monkeypatch, name, value):
+    monkeypatch.setattr(VaultRoom, "_kept", lambda *_: Unshown({"url": URL, "secret": SECRET} | {name: value}))
+    with pytest.raises(BadWebhook):
+        VaultRoom(Settings.from_env()).webhook("shop")
 
 
 def test_while_vault_is_away_nobody_knows_who_wants_events():
