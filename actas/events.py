@@ -61,7 +61,7 @@ def of_job(doc: Mapping[str, Any]) -> list[Event]:
     about = {name: _text(doc.get(name)) for name in ("grant", "user", "provider", "action", "idempotency_key")}
     times = {name: _time(doc.get(name)) for name in ("run_at", "deadline")}
     return [
-        _event(doc, told, {"job": doc["_id"], **about, **times, "status": told["event"].partition(".")[2]})
+        _event(doc, told, {"job": _text(doc["_id"]), **about, **times, "status": told["event"].partition(".")[2]})
         for told in _notes(doc, list(OF_JOBS.values()), ("code", "result"))
     ]
 
@@ -71,7 +71,7 @@ def of_grant(doc: Mapping[str, Any]) -> list[Event]:
     about = {name: _text(doc.get(name)) for name in ("user", "provider", "account")}
     known = (EventType.REAUTHORIZATION_REQUIRED, EventType.GRANT_RECOVERED)
     return [
-        _event(doc, told, {"grant": doc["_id"], **about})
+        _event(doc, told, {"grant": _text(doc["_id"]), **about})
         for told in _notes(doc, known, ("code", "jobs_waiting", "first_due_at"))
     ]
 

@@ -49,7 +49,9 @@ def deliver(room: Room) -> dict[str, int]:
     if room.queue.waiting(EVENTS_QUEUE) > FEW:
         return {"told": told, "asked": 0}
     due = room.outbox.due(room.clock(), most=SHARE)
-    room.queue.ask(SEND_EVENTS_TASK, [app for app, count in due.items() for _ in range(count)])
+    asked = [app for app, count in due.items() for _ in range(count)]
+    room.shuffle(asked)  # or the apps of the first names had every thread that becomes free
+    room.queue.ask(SEND_EVENTS_TASK, asked)
     return {"told": told, "asked": sum(due.values())}
 
 
@@ -73,37 +75,57 @@ def tell(room: Room) -> int:
 
 
 def send_events(app: str, room: Room) -> dict[str, int]:
-    """Send what is due for an app, one after the other, for a while; returns counts."""
+    """Send what is due for an app, one after the other, for a while, and as long as it answers; returns counts.
+
+    Where to is asked first: while Vault is away no try begins, so none is counted.
+
+    Raises:
+        VaultUnavailable, VaultDenied, MongoUnavailable, MongoRefused.
+    """
     sent = failed = 0
     with room.shares.taken(app) as free:
         ends_at = room.monotonic() + SECONDS
         while free and room.monotonic() < ends_at:
+            webhook = _webhook(app, room)
             now = room.clock()
             row = room.outbox.claim(app, now, until=now + TRY_LASTS)
             if row is None:
                 break
-            if send(row, room):
+            if send(row, webhook, room):
                 sent += 1
-            else:
-                failed += 1
+                continue
+            failed += 1
+            if room.shares.is_slow(app):
+                break  # others may have the thread; the next tick asks again
     if sent or failed:
         log.info("events.sent app=%s sent=%d failed=%d", app, sent, failed)
     return {"sent": sent, "failed": failed}
 
 
-def send(row: Row, room: Room) -> bool:
+def _webhook(app: str, room: Room) -> Webhook | BadWebhook | None:
+    try:
+        return room.webhooks.of(app)
+    except BadWebhook as error:
+        return error
+
+
+def send(row: Row, webhook: Webhook | BadWebhook | None, room: Room) -> bool:
     """Send one event, once, and write down how that went; False if it did not arrive."""
     app, event = row.event.app, row.event
+    if webhook is None:
+        room.outbox.bury(row, "no_webhook", room.clock(), kept=KEPT_UNWANTED)
+        return False
+    if isinstance(webhook, BadWebhook):
+        return _not_arrived(row, webhook.code, room)
     try:
-        webhook = room.webhooks.of(app)
-        if webhook is None:
-            room.outbox.bury(row, "no_webhook", room.clock(), kept=KEPT_UNWANTED)
-            return False
         status = _posted(row, webhook, room)
-        room.shares.answered(app, answers=True)
-    except (NotSent, NoReply, BadWebhook) as error:
-        room.shares.answered(app, answers=isinstance(error, BadWebhook))
+    except (NotSent, NoReply) as error:
+        room.shares.answered(app, answers=False)
         return _not_arrived(row, error.code, room)
+    except Exception as error:  # noqa: BLE001 - it would be no better the next time, and would hold up the others
+        log.error("event.unsendable event=%s type=%s app=%s error=%s", event.id, event.type, app, type(error).__name__)  # noqa: TRY400 - its text may show what apps wrote
+        return _not_arrived(row, "unsendable", room, over=True)
+    room.shares.answered(app, answers=True)
     if not 200 <= status < 300:
         return _not_arrived(row, f"http_{status}", room, over=status == 410)
     room.outbox.delivered(row, f"http_{status}", room.clock())

@@ -86,6 +86,7 @@ class Room:
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
     shares: Shares = field(default_factory=Shares)
     jitter: Callable[[], float] = random.random
+    shuffle: Callable[[list[str]], None] = random.shuffle
 
     @staticmethod
     def kept(settings: Settings) -> Mapping[JobStatus, timedelta]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Of this process' threads, so many send events at most; the rest are the ticks'.
@@ -14,23 +13,21 @@ THREADS = 16
 #: And so many for one app.
 SHARE = 4
 
-#: An endpoint that did not answer has one of them for so many seconds, or until it answers.
-SLOW_SECONDS = 60
+#: An app whose endpoint did not answer has one of them until it answers, and all of those together have so many.
+FOR_SLOW = THREADS // 2
 
 
 class Shares:
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()
-        self._slow_until: dict[str, float] = {}
+        self._slow: set[str] = set()
 
     @contextmanager
     def taken(self, app: str) -> Iterator[bool]:
         """A thread for an app, while this lasts; False: it has its share, or nobody gets any more."""
         with self._lock:
-            slow = self._slow_until.get(app, 0.0) > self._monotonic()
-            free = self._busy.total() < THREADS and self._busy[app] < (1 if slow else SHARE)
+            free = self._is_free(app)
             self._busy[app] += free
         try:
             yield free
@@ -39,8 +36,16 @@ class Shares:
                 self._busy[app] -= free
                 self._busy += Counter()  # forgets those that have none
 
+    def _is_free(self, app: str) -> bool:
+        if self._busy.total() >= THREADS:
+            return False
+        if app not in self._slow:
+            return self._busy[app] < SHARE
+        return self._busy[app] < 1 and sum(self._busy[each] for each in self._slow) < FOR_SLOW
+
     def answered(self, app: str, *, answers: bool) -> None:
         with self._lock:
-            self._slow_until.pop(app, None)
-            if not answers:
-                self._slow_until[app] = self._monotonic() + SLOW_SECONDS
+            (self._slow.discard if answers else self._slow.add)(app)
+
+    def is_slow(self, app: str) -> bool:
+        return app in self._slow

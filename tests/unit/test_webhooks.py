@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from actas.settings import Settings
 from actas.unshown import Unshown
 from actas.vault.room import VaultRoom
 from actas.webhooks import PAUSES, BadWebhook, Webhook, new_secret, next_try, signature
-from scheduler.shares import SHARE, SLOW_SECONDS, THREADS, Shares
+from scheduler.shares import FOR_SLOW, SHARE, THREADS, Shares
 from scheduler.webhooks import SECONDS, Webhooks
 
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
@@ -237,18 +238,25 @@ def test_never_do_more_than_so_many_threads_send():
 
 
 def test_an_endpoint_that_does_not_answer_holds_one_thread_only():
-    clock = Clock()
-    shares = Shares(monotonic=clock)
+    shares = Shares()
     shares.answered("a", answers=False)
     with shares.taken("a") as first, shares.taken("a") as second:
         assert (first, second) == (True, False)
     shares.answered("a", answers=True)
     with shares.taken("a") as first, shares.taken("a") as second:
         assert (first, second) == (True, True)
-    shares.answered("a", answers=False)
-    clock.now += SLOW_SECONDS + 1
-    with shares.taken("a") as first, shares.taken("a") as second:
-        assert (first, second) == (True, True)
+
+
+def test_endpoints_that_do_not_answer_have_half_of_the_threads_together():
+    shares = Shares()
+    for n in range(THREADS):
+        shares.answered(f"slow{n}", answers=False)
+    with ExitStack() as held:
+        taken = [held.enter_context(shares.taken(f"slow{n}")) for n in range(THREADS)]
+        assert taken == [True] * FOR_SLOW + [False] * (THREADS - FOR_SLOW)
+        assert [held.enter_context(shares.taken("well")) for _ in range(SHARE)] == [True] * SHARE
+    with shares.taken(f"slow{THREADS - 1}") as free:
+        assert free
 
 
 def test_shares_are_kept_under_many_threads():
