@@ -57,12 +57,19 @@ def note(event: EventType, at: datetime, **facts: Any) -> dict[str, Any]:
 
 
 def of_job(doc: Mapping[str, Any]) -> list[Event]:
-    """The events that a job's document has not told yet; what is no note of one is passed over: apps write there."""
+    """The events that a job's document has not told yet; what is no note of one is passed over: apps write there.
+
+    Of a job that expired half-done, what it did do stands in the document: whoever lets many expire at once reads none.
+    """
     about = {name: _text(doc.get(name)) for name in ("grant", "user", "provider", "action", "idempotency_key")}
     times = {name: _time(doc.get(name)) for name in ("run_at", "deadline")}
+    notes = _notes(doc, list(OF_JOBS.values()), ("code", "result"))
+    for told in notes:
+        if told["event"] == EventType.JOB_EXPIRED:
+            told["result"] = told["result"] or doc.get("result")
     return [
         _event(doc, told, {"job": _text(doc["_id"]), **about, **times, "status": told["event"].partition(".")[2]})
-        for told in _notes(doc, list(OF_JOBS.values()), ("code", "result"))
+        for told in notes
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any, ParamSpec, TypeVar
 
+from bson.codec_options import DatetimeConversion
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -107,6 +108,12 @@ def connect(url: SecretStr) -> Documents:
             "ACTAS_MONGODB_URL names a file that cannot be read or is not what it should be: tlsCAFile,"
             " tlsCertificateKeyFile or tlsCRLFile"
         ) from None
+
+
+def unclamped(database: Documents) -> Documents:
+    """The same, with a time that Python cannot have read as MongoDB's own: to find a document again as it was read."""
+    options = database.codec_options.with_options(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+    return database.with_options(codec_options=options)
 
 
 @translated

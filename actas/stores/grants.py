@@ -155,7 +155,7 @@ class Grants:
             **write.to_doc(now),
         }
         query = {"_id": grant.id, "generation": grant.generation}
-        recovered = {"untold": _told_if(CALLED_DEAD, note(EventType.GRANT_RECOVERED, now, code="connected"))}
+        recovered = {"untold": told_if(CALLED_DEAD, note(EventType.GRANT_RECOVERED, now, code="connected"))}
         literally = {name: {"$literal": value} for name, value in fields.items()}
         try:
             update: list[dict[str, Any]] = [{"$set": literally | recovered}, {"$unset": list(gone_with(fields))}]
@@ -216,7 +216,7 @@ class Grants:
             "status": {"$cond": [CALLED_LOST, str(GrantStatus.ACTIVE), "$status"]},
             "failure": {"$cond": [CALLED_DEAD, "$failure", "$$REMOVE"]},
             "unanswered_at": {"$cond": [CALLED_LOST, {"$ifNull": ["$unanswered_at", now]}, "$$REMOVE"]},
-            "untold": _told_if(CALLED_LOST, note(EventType.GRANT_RECOVERED, now, code="late_reply")),
+            "untold": told_if(CALLED_LOST, note(EventType.GRANT_RECOVERED, now, code="late_reply")),
         }
         doc = self._grants.find_one_and_update(
             {"_id": grant.id, "generation": grant.generation, "data_key.id": grant.data_key.id},
@@ -250,7 +250,7 @@ class Grants:
         fields = {
             "status": str(GrantStatus.REAUTHORIZATION_REQUIRED),
             "failure": _failed_once_more(cause, now),
-            "untold": _told_if(True, note(EventType.REAUTHORIZATION_REQUIRED, now, code=cause)),  # noqa: FBT003 - MongoDB's
+            "untold": told_if(True, note(EventType.REAUTHORIZATION_REQUIRED, now, code=cause)),  # noqa: FBT003 - MongoDB's
             "preflight_at": now + PREFLIGHT_PAUSE,
             "updated_at": now,
         }
@@ -354,7 +354,7 @@ def gone_with(fields: Mapping[str, Any]) -> dict[str, str]:
     return {name: "" for name in (*PASSING_FIELDS, "revocation", "verified") if name not in fields}
 
 
-def _told_if(happened: Any, told: dict[str, Any]) -> dict[str, Any]:
+def told_if(happened: Any, told: dict[str, Any]) -> dict[str, Any]:
     """The notes of a grant with one more, where an expression holds (``actas.events``); in a pipeline."""
     there = {"$cond": [{"$isArray": "$untold"}, "$untold", []]}
     return {"$cond": [happened, {"$concatArrays": [there, [{"$literal": told}]]}, {"$ifNull": ["$untold", "$$REMOVE"]}]}

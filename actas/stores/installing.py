@@ -17,6 +17,7 @@ from pymongo import ASCENDING, MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from actas.errors import ActasError, MongoRefused, MongoUnavailable, NotFound, SettingsError
+from actas.events import OF_JOBS
 from actas.installing import addresses, role_files
 from actas.states import JobStatus
 from actas.stores.database import DEFAULT_DATABASE, Documents, check, connect, translated
@@ -115,7 +116,9 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
                 "items": {
                     "bsonType": "object",
                     "required": ["event", "at"],
-                    "properties": {"event": _TEXT, "at": _TIME},
+                    "properties": {"event": {"enum": [str(event) for event in OF_JOBS.values()]}, "at": _TIME}
+                    | {"code": _TEXT, "result": _TEXT},
+                    "additionalProperties": False,
                 },
             },
         },

@@ -12,8 +12,8 @@ from pymongo import ASCENDING
 from actas.events import EventType, note
 from actas.records import GrantStatus
 from actas.states import JobStatus
-from actas.stores.database import Documents, translated
-from actas.stores.grants import PREFLIGHT_PAUSE
+from actas.stores.database import Documents, translated, unclamped
+from actas.stores.grants import PREFLIGHT_PAUSE, told_if
 
 _BROKEN = str(GrantStatus.REAUTHORIZATION_REQUIRED)
 
@@ -25,7 +25,7 @@ class Broken:
     id: str
     code: str | None
     #: Absent where this release's predecessor called it broken.
-    preflight_at: datetime | None
+    preflight_at: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Waiting:
 
 class Preflight:
     def __init__(self, database: Documents) -> None:
-        self._grants, self._jobs = database["grants"], database["jobs"]
+        self._grants, self._jobs = unclamped(database)["grants"], database["jobs"]
 
     @translated
     def broken(self, now: datetime, limit: int) -> list[Broken]:
         """Broken grants that it is time to look at, those first that were not for the longest time."""
-        query = {"status": _BROKEN, "preflight_at": {"$not": {"$gt": now}}}
+        query = {"_id": {"$type": "string"}, "status": _BROKEN, "preflight_at": {"$not": {"$gt": now}}}
         docs = self._grants.find(query, {"preflight_at": 1, "failure.code": 1}).sort("preflight_at", ASCENDING)
         return [Broken(doc["_id"], _cause(doc.get("failure")), doc.get("preflight_at")) for doc in docs.limit(limit)]
 
@@ -63,11 +63,9 @@ class Preflight:
     def warn(self, grant: Broken, waiting: Waiting, now: datetime) -> bool:
         """Tell the app, in the write that puts off the next look; False if the grant is not as it was read."""
         facts = {"code": grant.code, "jobs_waiting": waiting.count, "first_due_at": waiting.first_at}
-        update: dict[str, Any] = {
-            "$set": {"preflight_at": now + PREFLIGHT_PAUSE},
-            "$push": {"untold": note(EventType.REAUTHORIZATION_REQUIRED, now, **facts)},
-        }
-        query = {"_id": grant.id, "status": _BROKEN, "preflight_at": grant.preflight_at}
+        told = told_if(True, note(EventType.REAUTHORIZATION_REQUIRED, now, **facts))  # noqa: FBT003 - MongoDB's
+        update = [{"$set": {"preflight_at": now + PREFLIGHT_PAUSE, "untold": told}}]
+        query = {"_id": grant.id, "status": _BROKEN, "preflight_at": {"$eq": grant.preflight_at}}
         return self._grants.update_one(query, update).matched_count == 1
 
     @translated

@@ -10,11 +10,11 @@ from pymongo import ASCENDING, UpdateOne
 
 from actas import events
 from actas.events import Event
-from actas.stores.database import Documents, translated
+from actas.stores.database import Documents, translated, unclamped
 
 #: All that is read for an event: never a payload, never a ciphertext.
 _FIELDS = {
-    "jobs": ("untold", "app", "user", "grant", "provider", "action", "idempotency_key", "run_at", "deadline"),
+    "jobs": ("untold", "app", "user", "grant", "provider", "action", "idempotency_key", "run_at", "deadline", "result"),
     "grants": ("untold", "app", "user", "provider", "account"),
 }
 _EVENTS = {"jobs": events.of_job, "grants": events.of_grant}
@@ -32,7 +32,7 @@ class Teller:
 
 class Untold:
     def __init__(self, database: Documents) -> None:
-        self._database = database
+        self._database = unclamped(database)
 
     @translated
     def find(self, limit: int) -> list[Teller]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
 from pydantic import SecretStr
 from pymongo import MongoClient
 from typer.testing import CliRunner
@@ -236,6 +237,18 @@ def test_jobs_that_expire_many_at_a_time_are_all_told(ticks, there, documents):
     ticks.go()
     assert {each.told["data"]["job"] for each in there.requests} == {job.id for job in jobs}
     assert len(there.requests) == 30
+
+
+def test_a_half_done_job_that_expires_tells_what_it_did(ticks, there, documents):
+    ticks.wants("demo", there)
+    late = ticks.now - 120 * MINUTE
+    scheduled(documents, "demo", late, status=JobStatus.PARKED, result="11")
+    scheduled(documents, "demo", late, result="12")
+    scheduled(documents, "demo", late)
+    assert ticks.room.jobs.expire_parked(ticks.now) == 1
+    assert ticks.room.jobs.expire_scheduled(ticks.now, before=ticks.now, limit=10) == 2
+    ticks.go()
+    assert {each.told["data"]["result"] for each in there.requests} == {"11", "12", None}
 
 
 def test_a_capped_provider_is_told_once_by_whoever_finds_out(ticks, there, worker):
@@ -572,7 +585,7 @@ def test_rubbish_in_the_place_of_notes_holds_up_nobody(ticks, there, ended, docu
     assert "untold" not in documents["grants"].find_one({"_id": grant})
 
 
-@pytest.mark.parametrize("untold", [5, [5], [{"event": "job.failed"}], [{"event": "job.failed", "at": "x"}]])
+@pytest.mark.parametrize("untold", [5, [5], [{"event": "job.failed"}], [{"event": "job.failed", "at": "x"}], [{"event": "x", "at": utc_now()}], [{"event": "job.failed", "at": utc_now(), "more": 1}], [{"event": "job.failed", "at": utc_now(), "result": 1}]])  # fmt: skip
 def test_a_job_cannot_be_given_such_notes(servers, ended, untold):
     job = ended()
     database = open_database(settings_from(servers.role_env("app-demo")).mongodb_url)
@@ -602,6 +615,34 @@ def test_an_event_that_cannot_be_written_is_buried_and_holds_up_no_other(ticks, 
     ended()
     ticks.go()
     assert sorted((row["state"], row["last"]) for row in rows(documents)) == [("dead", "unsendable"), ("delivered", "http_204")]  # fmt: skip
+
+
+@pytest.mark.parametrize("collection", ["jobs", "grants"])
+def test_times_that_python_cannot_have_hold_up_nobody(ticks, there, ended, documents, collection, monkeypatch):
+    monkeypatch.setattr("scheduler.deliver.BATCH", 3)
+    ticks.wants("demo", there)
+    for before_year_1 in (DatetimeMS(-(2**60)), DatetimeMS(2**60)):
+        untold = [{"event": "job.failed", "at": before_year_1}]
+        docs = [scheduled_doc(ticks.now) | {"account": new_id(), "untold": untold} for _ in range(30)]
+        documents[collection].insert_many(docs)
+    ended()
+    for _ in range(10):
+        tell(ticks.room)
+    ticks.go()
+    assert len(there.requests) == 1
+    assert documents[collection].find_one({"untold": {"$exists": True}}) is None
+
+
+@pytest.mark.parametrize("fields", [{"untold": "x"}, {"preflight_at": DatetimeMS(-(2**60))}, {"_id": {"a": 1}}])
+def test_an_odd_grant_holds_up_no_warning(ticks, documents, fields, monkeypatch):
+    monkeypatch.setattr("scheduler.preflight.BATCH", 1)
+    monkeypatch.setattr("scheduler.preflight.BATCHES", 2)
+    broken(documents, ticks.now - timedelta(days=2), **fields)
+    grant = broken(documents, ticks.now)
+    for each in documents["grants"].distinct("_id", {"_id": {"$type": "string"}}):
+        scheduled(documents, "demo", ticks.now + MINUTE, grant=each)
+    preflight(ticks.room)
+    assert documents["grants"].find_one({"_id": grant})["untold"]
 
 
 # --- cost ---

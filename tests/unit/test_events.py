@@ -58,6 +58,14 @@ def test_what_a_job_tells():
     }
 
 
+def test_what_a_job_that_expired_did_do_stands_in_its_document():
+    half_done = JOB | {"result": "99"}
+    (expired,) = told(half_done, note(EventType.JOB_EXPIRED, AT, code="expired"))
+    assert expired.data["result"] == "99"
+    (uncertain,) = told(half_done, note(EventType.JOB_UNCERTAIN, AT))
+    assert uncertain.data["result"] is None, "it may be a later one's"
+
+
 def test_what_a_grant_tells():
     due = {"jobs_waiting": 3, "first_due_at": AT}
     broken, healed = told(
