@@ -17,6 +17,9 @@ from typing import Any
 
 from actas.states import JobStatus
 
+#: More is told of no document, and no longer texts: apps write there, and one's rubbish must fit into a tick.
+MOST_NOTES, LONGEST = 50, 1_000
+
 
 class EventType(StrEnum):
     JOB_SUCCEEDED = "job.succeeded"
@@ -97,7 +100,7 @@ def _notes(doc: Mapping[str, Any], known: Sequence[EventType], facts: Sequence[s
     untold = doc.get("untold")
     fits = [
         each
-        for each in (untold if isinstance(untold, list) else [])
+        for each in (untold[-MOST_NOTES:] if isinstance(untold, list) else [])
         if isinstance(each, dict) and each.get("event") in known and isinstance(each.get("at"), datetime)
     ]
     return [{"event": each["event"], "at": each["at"], **{fact: each.get(fact) for fact in facts}} for each in fits]
@@ -120,7 +123,7 @@ def _fact(value: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value[:LONGEST] if isinstance(value, str) else None
 
 
 def _time(value: Any) -> str | None:

@@ -621,8 +621,8 @@ def test_an_event_that_cannot_be_written_is_buried_and_holds_up_no_other(ticks, 
 def test_times_that_python_cannot_have_hold_up_nobody(ticks, there, ended, documents, collection, monkeypatch):
     monkeypatch.setattr("scheduler.deliver.BATCH", 3)
     ticks.wants("demo", there)
-    for before_year_1 in (DatetimeMS(-(2**60)), DatetimeMS(2**60)):
-        untold = [{"event": "job.failed", "at": before_year_1}]
+    for odd in (DatetimeMS(-(2**60)), DatetimeMS(2**60)):
+        untold = [{"event": "job.failed", "at": odd}]
         docs = [scheduled_doc(ticks.now) | {"account": new_id(), "untold": untold} for _ in range(30)]
         documents[collection].insert_many(docs)
     ended()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from celery import Celery
 from pydantic import SecretStr
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from actas import JobRequest, JobStatus
+from actas.celery_config import SCHEDULER_QUEUE, celery_config
 from actas.cli import app as console_app
 from actas.clock import utc_now
 from actas.envelope import Purpose
@@ -21,7 +24,7 @@ from actas.fault_points import FaultPoint
 from actas.installing import installer
 from actas.stores.outbox import Outbox
 from tests.dying import dies_at
-from tests.receiving import Receiver, hanging, receiver
+from tests.receiving import Receiver, Request, receiver
 from tests.support import dance, eventually, made_stale
 from tests.verifying import verified, verified_in_node
 
@@ -161,7 +164,10 @@ def test_preflight_finds_tomorrows_job_today(stack, client, connect, user, told,
         failure = {"code": "invalid_grant", "count": 1, "first_at": utc_now(), "last_at": utc_now()}
         long_ago = {"status": "reauthorization_required", "failure": failure}
         admin["actas"]["grants"].update_one({"_id": grant.id}, {"$set": long_ago})
-    data = eventually(lambda: told(grant.id, "grant.reauthorization_required"), seconds=90)
+    with Celery("asking", set_as_current=False) as asking:  # now, and not with the next minute
+        asking.conf.update(celery_config(stack.servers.valkey.url))
+        asking.send_task("actas.preflight", queue=SCHEDULER_QUEUE)
+    data = told(grant.id, "grant.reauthorization_required")
     assert (data["jobs_waiting"], data["code"]) == (1, "invalid_grant")
     assert client.cancel(first.id).outcome == "cancelled"
 
@@ -195,21 +201,25 @@ def test_nothing_came_twice_and_nothing_else_is_in_it(secret, there, sandbox, ro
             assert room.keys.read(stored, Purpose.ACCESS).get_secret_value().encode() not in sent
 
 
-def test_an_endpoint_that_hangs_delays_no_job(stack, client, connect, user, secret):
+@pytest.mark.usefixtures("secret")
+def test_an_endpoint_that_hangs_delays_no_job(client, connect, user, there):
     """Last of all: from here on the app's events go nowhere."""
-    where = {"vault_addr": stack.servers.bao.url, "vault_token": stack.servers.bao.token}
     connect(user)
-    with hanging() as url, MongoClient(stack.servers.mongod.url.get_secret_value()) as admin:
-        installer.set_webhook("demo", SecretStr(url), new_secret=False, development=True, **where)
+    over = threading.Event()
 
-        def stuck() -> bool:
-            client.schedule("x.post", user=user, payload={"text": f"{uuid4()}"})
-            return bool(admin["actas"]["outbox"].count_documents({"app": "demo", "last": "no_reply"}))
+    def hang(_: Request) -> tuple[int, dict[str, str]]:
+        over.wait()
+        return 503, {}
 
-        eventually(stuck, what="the scheduler sends to where nobody answers")
+    there.answer = hang
+    try:
+        first = client.schedule("x.post", user=user, payload={"text": f"{uuid4()}"})
+        eventually(lambda: there.of(first.id), what="the scheduler sends to where nobody answers")
         at = utc_now() + timedelta(seconds=2)
         jobs = client.schedule_many([JobRequest("x.post", user, {"text": f"on time {n}"}, at=at) for n in range(40)])
         for job in jobs:
             done = client.wait(job.id)
             began = next(step["at"] for step in done.history if step["to"] == "running")
             assert began - at < timedelta(seconds=3)
+    finally:
+        over.set()

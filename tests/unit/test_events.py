@@ -66,6 +66,13 @@ def test_what_a_job_that_expired_did_do_stands_in_its_document():
     assert uncertain.data["result"] is None, "it may be a later one's"
 
 
+def test_what_no_tick_could_carry_is_cut():
+    notes = [note(EventType.JOB_FAILED, AT + timedelta(seconds=n), code="c" * 10_000) for n in range(500)]
+    events = told(JOB | {"user": "u" * 100_000}, *notes)
+    assert events[-1].at == notes[-1]["at"], "the newest are told"
+    assert sum(len(event.body()) for event in events) < 200_000
+
+
 def test_what_a_grant_tells():
     due = {"jobs_waiting": 3, "first_due_at": AT}
     broken, healed = told(
