@@ -28,7 +28,8 @@ SECONDS = 90
 
 
 def test_every_step_is_tried():
-    assert {*OF_EXCHANGE, *OF_RENEWAL, *OF_REVOCATION, *ON_JOBS_PATH} == set(FaultPoint)
+    of_the_scheduler = {FaultPoint.EVENTS_COPIED}  # tests/integration/test_delivering.py
+    assert {*OF_EXCHANGE, *OF_RENEWAL, *OF_REVOCATION, *ON_JOBS_PATH} | of_the_scheduler == set(FaultPoint)
 
 
 @pytest.fixture(scope="module")

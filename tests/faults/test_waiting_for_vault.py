@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import hvac
 import pytest
-from pymongo import MongoClient
 
-from actas import Client, JobRequest
+from actas import JobRequest
 from actas.embedded.stack import Stack
-from actas.sandbox.remote import SandboxControl
-from tests.conftest import TIMES
-from tests.scale.counting_proxy import CountingProxy
-from tests.support import connected, eventually, made_stale, nothing_is_sent, settings_from
+from tests.counted_vault import client, documents, proxy, sandbox, stack
+from tests.support import connected, eventually, made_stale, nothing_is_sent
 from worker.outage import PAUSES
+
+#: Taken over as they are.
+__all__ = ["client", "documents", "proxy", "sandbox", "stack"]
 
 JOBS, USERS, SECONDS = 50, 10, 20
 
@@ -24,46 +23,9 @@ JOBS, USERS, SECONDS = 50, 10, 20
 OTHERS = 10
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[CountingProxy]:
-    proxy = CountingProxy()
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, proxy: CountingProxy) -> Iterator[Stack]:
-    """All of ours go to Vault by way of the proxy."""
-    settings = TIMES | {"ACTAS_VAULT_ADDR": proxy.url}
-    with Stack(tmp_path_factory.mktemp("stack"), workers=2, settings=settings) as stack:
-        stack.start_servers()
-        host, _, port = stack.servers.bao.url.removeprefix("http://").partition(":")
-        proxy.target = (host, int(port))
-        stack.install()
-        stack.start_processes()
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def sandbox(stack: Stack) -> SandboxControl:
-    return SandboxControl(stack.sandbox_url)
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings_from(stack.role_env("app-demo"))) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 def healed() -> None:
     """Instead of the other stack's."""
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
-        yield admin["actas"]
 
 
 def seal(stack: Stack) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import hvac
 import pytest
-from pymongo import MongoClient
 
-from actas import Client, JobRequest, JobStatus
-from actas.embedded.stack import Stack
+from actas import JobRequest, JobStatus
 from actas.sandbox.remote import SandboxControl
-from tests.conftest import TIMES
-from tests.scale.counting_proxy import CountingProxy
-from tests.support import connected, eventually, made_stale, settings_from
+from tests.counted_vault import client, documents, proxy, sandbox, stack
+from tests.support import connected, eventually, made_stale
+
+#: Taken over as they are.
+__all__ = ["client", "documents", "proxy", "sandbox", "stack"]
 
 JOBS = 1_000
 USERS = 20
@@ -25,43 +24,6 @@ LIMITED_SECONDS = 900
 
 #: What the fleet may ask of a Vault that does not answer, a second: the probes, and what is not a job.
 CALLS_A_SECOND = 5
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[CountingProxy]:
-    proxy = CountingProxy()
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, proxy: CountingProxy) -> Iterator[Stack]:
-    """All of ours, but for this process, go to Vault by way of the proxy."""
-    settings = TIMES | {"ACTAS_VAULT_ADDR": proxy.url}
-    with Stack(tmp_path_factory.mktemp("stack"), workers=2, settings=settings) as stack:
-        stack.start_servers()
-        host, _, port = stack.servers.bao.url.removeprefix("http://").partition(":")
-        proxy.target = (host, int(port))
-        stack.install()
-        stack.start_processes()
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def sandbox(stack: Stack) -> SandboxControl:
-    return SandboxControl(stack.sandbox_url)
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings_from(stack.role_env("app-demo"))) as client:
-        yield client
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
-        yield admin["actas"]
 
 
 def texts(sandbox: SandboxControl) -> list[str]:
