@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from actas.celery_config import ACT_QUEUE
 from actas.gates import ALL, client_gate, provider_gate
@@ -80,7 +81,8 @@ def refill(room: Room, due: set[Pair], crowd: Crowd) -> int:
     cap = max(1, math.floor(CROWDED * slots))
     app_cap, provider_cap = (cap if crowd.apps else math.inf), (cap if crowd.providers else math.inf)
     sent = 0
-    while free > 0 and (dealt := turns(free, due, in_flight, app_cap=app_cap, provider_cap=provider_cap)):
+    deal = partial(turns, app_cap=app_cap, provider_cap=provider_cap, lot=room.jitter)
+    while free > 0 and (dealt := deal(free, due, in_flight)):
         now = room.clock()
         ids = oldest_of(room, dealt, due, now)
         jobs = room.jobs.enqueue(ids, batch=new_id(), now=now) if ids else []

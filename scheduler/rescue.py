@@ -22,10 +22,12 @@ def rescue(room: Room) -> dict[str, int]:
     """Put back orphaned and lost jobs, expire what is too late; returns counts."""
     now = room.clock()
     running = room.jobs.rescue_running(now)
+    queued_expired = room.jobs.expire_queued(now, before=now - CLOCK_SKEW)
     queued = rescue_queued(room, now)
     return {
         "running": running,
         "queued": queued,
+        "queued_expired": queued_expired,
         "scheduled_expired": expire_scheduled(room, now),
         "parked_expired": room.jobs.expire_parked(now),
     }
@@ -41,7 +43,7 @@ def rescue_queued(room: Room, now: datetime) -> int:
 
 
 def expire_scheduled(room: Room, now: datetime) -> int:
-    """What could not be sent: its gate is closed, or the queue was full. A job a worker gets, that worker expires."""
+    """What could not be sent: its gate is closed, or the queue was full."""
     expired = 0
     for _ in range(BATCHES):
         batch = room.jobs.expire_scheduled(now, before=now - CLOCK_SKEW, limit=BATCH)

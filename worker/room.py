@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ from worker.gates import Gates
 from worker.keys import DataKeys
 from worker.outage import Outage
 from worker.rescue_slots import RescueSlots
+
+
+def process_name() -> str:
+    """Where we run, for operators, and something of our own: a container that starts again has the same host and pid.
+
+    Else the jobs of the one that died would count as running.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class Room:
         database.check(documents)
         vault = VaultRoom(settings)
         vault.check()
-        name = f"{socket.gethostname()}:{os.getpid()}"
+        name = process_name()
         grants, effects, slots = Grants(documents), Effects(documents), RescueSlots(settings.redis_url)
         audit = Audit(effects, clock, name)
         keys = DataKeys(vault, seconds=settings.data_key_cache_seconds)

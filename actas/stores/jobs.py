@@ -208,6 +208,17 @@ class Jobs:
         return expired
 
     @translated
+    def expire_queued(self, now: datetime, *, before: datetime) -> int:
+        """Expire jobs that no worker took up until a deadline before this time; not an orphan.
+
+        There are no more of them than the queue may hold: all are looked at.
+        """
+        query = {"status": str(JobStatus.QUEUED), "deadline": {"$lte": before}, "orphaned": {"$ne": True}}
+        error = JobError("expired", "the deadline has passed; no worker took it up before", now)
+        update = _moved(JobStatus.EXPIRED, now, error=error)
+        return self._jobs.update_many(query, update, hint={"status": 1, "claim.until": 1}).modified_count
+
+    @translated
     def uncertain(self, now: datetime, limit: int) -> list[str]:
         """The jobs that it is time to look for at their provider."""
         query = {"status": str(JobStatus.UNCERTAIN), "next_at": {"$lte": now}}

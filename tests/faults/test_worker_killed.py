@@ -38,7 +38,7 @@ def kill_the_worker_that_holds(client: Client, sandbox: SandboxControl, stack: S
             now = client.job(job.id)
             if now.status is not JobStatus.RUNNING or sandbox.held() != 1:
                 return None
-            pid: str = now.history[-1]["owner"].split(":")[1]  # the claim names the process: host:pid:claim
+            pid: str = now.history[-1]["owner"].split(":")[1]  # the claim names the process first: host:pid:...
             workers[pid].kill()
             return pid
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -159,6 +160,27 @@ def test_an_app_with_thousands_of_due_jobs_does_not_delay_anothers_ten(dispatche
     assert [job.id for job in sent if job.app == "b"] == theirs, "oldest first"
     assert {job.app for job in sent[:20]} == {"a", "b"}
     assert by_app(sent[:20]) == {"a": 10, "b": 10}, "and not behind one another in the queue"
+
+
+def test_more_apps_than_places_and_each_has_its_jobs_done(dispatcher, add, documents):
+    """Quick jobs: what was sent is done by the next look, and nothing is in flight."""
+    dispatcher.slots = {"host:1": 2}
+    dispatcher.room = replace(dispatcher.room, jitter=random.Random(1).random)
+    add(400, app="a")
+    add(400, app="b")
+    add(10, app="c")
+
+    def all_done() -> None:
+        documents["jobs"].update_many({"status": "queued"}, {"$set": {"status": "succeeded"}})
+        dispatcher.waiting = 0
+
+    dispatcher.in_pause = all_done
+    served: Counter[str] = Counter()
+    for _ in range(10):
+        served += by_app(dispatcher.tick())
+        all_done()
+    assert served["c"] == 10
+    assert abs(served["a"] - served["b"]) < 0.5 * served["a"]
 
 
 def test_providers_take_turns_within_an_app_and_apps_before_them(dispatcher, add):
@@ -360,15 +382,32 @@ def test_a_job_that_nobody_could_send_is_expired_around_its_deadline_and_says_wh
     assert dispatcher.tick() == []
 
 
-def test_an_orphan_and_a_job_that_is_held_or_sent_are_not_expired_by_the_scheduler(dispatcher, add, state):
+def test_a_queued_job_that_no_worker_takes_up_is_expired_around_its_deadline_and_tells_of_it(
+    dispatcher, documents, add
+):
+    (job_id,) = add(1)
+    (sent,) = dispatcher.tick()
+    dispatcher.now = sent.deadline + CLOCK_SKEW - timedelta(milliseconds=1)
+    assert rescue(dispatcher.room)["queued_expired"] == 0, "a worker whose clock is behind may still begin it"
+    dispatcher.now = sent.deadline + CLOCK_SKEW
+    with profiled(documents, ["jobs"]) as done:
+        assert rescue(dispatcher.room)["queued_expired"] == 1
+    assert not any(one["planSummary"] == "COLLSCAN" for one in done)
+    doc = documents["jobs"].find_one({"_id": job_id})
+    assert (doc["status"], doc["error"]["code"]) == ("expired", "expired")
+    assert [event["event"] for event in doc["untold"]] == ["job.expired"]
+
+
+def test_an_orphan_and_a_job_that_somebody_works_on_are_not_expired_by_the_scheduler(dispatcher, add, state):
     past = dispatcher.now - timedelta(hours=1)
     claim = {"owner": "host:1:a-claim", "until": utc_now() + timedelta(minutes=1)}
     add(1, deadline=past, orphaned=True)
     add(1, deadline=past, status="running", claim=claim)
-    add(1, deadline=past, status="queued", queued_at=dispatcher.now)
+    add(1, deadline=past, status="queued", queued_at=dispatcher.now, orphaned=True)
     add(1, deadline=past, status="uncertain")
     before = state()
-    assert rescue(dispatcher.room)["scheduled_expired"] == 0
+    counts = rescue(dispatcher.room)
+    assert counts["scheduled_expired"] == counts["queued_expired"] == 0
     assert state() == before
 
 

@@ -208,6 +208,7 @@ CALLS = {
         lambda jobs: [jobs._jobs.found.append({"_id": "j"}), jobs.expire_scheduled(NOW, before=NOW, limit=10)],
         {(S.SCHEDULED, S.EXPIRED)},
     ),
+    "expire_queued": (lambda jobs: jobs.expire_queued(NOW, before=NOW), {(S.QUEUED, S.EXPIRED)}),
     "count": (lambda jobs: jobs.count(S.FAILED, limit=10), set()),
     "resolved": (lambda jobs: jobs.resolved("j", happened=True, now=NOW), set()),
     "retry": (lambda jobs: jobs.retry(JOB, NOW), {(S.FAILED, S.SCHEDULED), (S.EXPIRED, S.SCHEDULED)}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 
 from hypothesis import given
@@ -17,7 +18,9 @@ caps = st.one_of(st.integers(1, 20), st.just(math.inf))
 
 
 def dealt(free, due, in_flight=None, *, app_cap=math.inf, provider_cap=math.inf):
-    return turns(free, [Pair(*pair) for pair in due], in_flight or {}, app_cap=app_cap, provider_cap=provider_cap)
+    """By name, where all are equal."""
+    due = sorted(Pair(*pair) for pair in due)
+    return turns(free, due, in_flight or {}, app_cap=app_cap, provider_cap=provider_cap, lot=lambda: 0)
 
 
 def counted(pairs, field) -> Counter[str]:
@@ -45,9 +48,22 @@ def test_nothing_is_due_or_nothing_is_free():
     assert dealt(5, []) == dealt(0, ["ax"]) == []
 
 
-@given(st.integers(0, 40), st.sets(pairs), in_flights, caps, caps)
-def test_turns_are_fair_bounded_and_none_is_left_that_somebody_could_take(free, due, in_flight, app_cap, provider_cap):
-    taken = turns(free, due, in_flight, app_cap=app_cap, provider_cap=provider_cap)
+@given(st.integers(1, 3), st.sets(pairs, min_size=1), st.integers())
+def test_where_quick_jobs_are_over_at_each_look_everybody_comes_even_if_there_are_too_few_places(places, due, seed):
+    lot = random.Random(seed).random
+    taken = [
+        pair for _ in range(300) for pair in turns(places, due, {}, app_cap=math.inf, provider_cap=math.inf, lot=lot)
+    ]
+    assert set(taken) == due
+    apps = counted(due, "app")
+    assert min(counted(taken, "app")[app] for app in apps) > 0.6 * len(taken) / len(apps), "and all about as often"
+
+
+@given(st.integers(0, 40), st.sets(pairs), in_flights, caps, caps, st.randoms())
+def test_turns_are_fair_bounded_and_none_is_left_that_somebody_could_take(
+    free, due, in_flight, app_cap, provider_cap, lots
+):
+    taken = turns(free, due, in_flight, app_cap=app_cap, provider_cap=provider_cap, lot=lots.random)
     assert len(taken) <= free
     assert set(taken) <= due
     before = [pair for pair, count in in_flight.items() for _ in range(count)]
