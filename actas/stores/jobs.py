@@ -119,6 +119,7 @@ class Jobs:
     def sign_anew(self, job: Job, claims: Claims, *, jws: str, now: datetime) -> Job | None:
         """Put a new signature in the place of a job's old one; None if the job has moved on, or is to be stopped."""
         query = {**FREE, "_id": job.id, "rev": job.rev, "status": str(job.status), "stop": {"$ne": True}}
+        query["result"] = job.result  # a thread may have begun meanwhile
         signed = {"jws": jws, "rev": claims.rev, "run_at": claims.run_at, "deadline": claims.deadline}
         # An older signature is good until its own deadline: until then, the job must be there for it to be refused.
         signed_until = max(job.signed_until or job.deadline, claims.deadline)

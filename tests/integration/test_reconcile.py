@@ -20,6 +20,7 @@ from actas.actions import Actions
 from actas.actions.x import Post, Thread
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
+from actas.errors import TooLateToReschedule
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
 from tests.integration.by_hand import Failing, row, send_again
@@ -548,6 +549,23 @@ def test_a_limit_in_the_middle_is_waited_out(client, room, thread, sandbox, docu
     clock.go_on_to(job.next_at)
     send_again(documents, job)
     assert run(job.id, room).status is JobStatus.SUCCEEDED
+    assert whole(sandbox, user)
+
+
+def test_a_thread_that_is_half_done_is_not_moved_to_another_time(
+    client, room, thread, sandbox, documents, clock, user, monkeypatch
+):
+    rule = {"status": 429, "headers": {"retry-after": "30"}, "body": {}}
+    FailsOnce(monkeypatch, 2, lambda: sandbox.misbehave("tweets", "status", times=1, account=user, **rule))
+    assert run(thread.id, room).status is JobStatus.SCHEDULED
+    with pytest.raises(TooLateToReschedule, match="a part of it is done"):
+        client.reschedule(thread.id, at=utc_now() + timedelta(hours=1))
+    documents["jobs"].update_one({"_id": thread.id}, {"$set": {"status": "parked", "held": True}})
+    # What was held goes on when it is signed anew, and nothing of it is done twice.
+    client.reschedule(thread.id, at=utc_now())
+    clock.go_on(timedelta(seconds=31))
+    send_again(documents, thread)
+    assert run(thread.id, room).status is JobStatus.SUCCEEDED
     assert whole(sandbox, user)
 
 
