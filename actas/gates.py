@@ -22,13 +22,15 @@ log = logging.getLogger(__name__)
 
 PREFIX = "actas:gate:"
 
-#: Before everything: Vault or MongoDB is away.
-ALL = "all"
-
 NEVER_CLOSED = datetime.min.replace(tzinfo=UTC)
 
 #: No gate is closed for longer: more than that is none of ours, and would end jobs that have a deadline.
 LONGEST = timedelta(hours=26)
+
+
+def all_gate(worker: str) -> str:
+    """Before everything, in one worker process: it does not reach Vault or MongoDB. Others may."""
+    return f"all:{worker}"
 
 
 def provider_gate(provider: str) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from actas.celery_config import ACT_QUEUE
-from actas.gates import ALL, client_gate, provider_gate
+from actas.gates import all_gate, client_gate, provider_gate
 from actas.ids import new_id
 from actas.stores.dispatching import Pair
 from scheduler.room import Room
@@ -59,8 +59,11 @@ def dispatch(room: Room) -> dict[str, int]:
 
 def at_open_gates(room: Room, pairs: Sequence[Pair]) -> set[Pair]:
     """Those whose jobs a worker would not put back at once. When a gate's time is over, they are sent: one will try."""
-    gates = {pair: {ALL, provider_gate(pair.provider), client_gate(pair.app, pair.provider)} for pair in pairs}
-    closed = room.gates.closed(sorted(set().union(*gates.values()))).keys()
+    gates = {pair: {provider_gate(pair.provider), client_gate(pair.app, pair.provider)} for pair in pairs}
+    workers = {all_gate(worker) for worker in room.living_workers()}
+    closed = room.gates.closed(sorted(workers.union(*gates.values()))).keys()
+    if workers and workers <= closed:  # as long as one of them is well, it has the jobs the others give back
+        return set()
     return {pair for pair, on_its_way in gates.items() if not on_its_way & closed}
 
 

@@ -31,7 +31,7 @@ TRIES = 5
 
 #: What a gate is, for whoever sees a job wait at it.
 CALLED = {
-    "all": "Vault or MongoDB does not answer",
+    "all": "Vault or MongoDB does not answer this worker",
     "provider": "the provider's API does not answer, or with errors only",
     "client": "the provider limits the app",
     "grant": "the provider limits the user",

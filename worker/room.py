@@ -113,7 +113,7 @@ class Room:
             keys=keys,
             http=http,
             gates=gates,
-            outage=Outage(gates, [vault.check, lambda: database.check(documents)]),
+            outage=Outage(gates, name, [vault.check, lambda: database.check(documents)]),
             slots=slots,
             exchange=Exchange(
                 grants=grants,

@@ -98,8 +98,10 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
     """Do one job, if it is there to be done; None if it is not (unknown, taken, settled, stopped).
 
     Raises:
-        MongoUnavailable, MongoRefused: nothing is lost, the end of the job's lease brings the job back.
+        AtGate: this process does not reach Vault or MongoDB; the job is as it was, for others to take.
+        MongoUnavailable, MongoRefused: nothing is lost, the end of the job's lease brings the job back, if we had it.
     """
+    room.outage.check()
     owner, begun_at, now = f"{room.name}:{new_id()}", time.monotonic(), room.clock()
     job = room.jobs.claim(job_id, owner=owner, lease_seconds=room.settings.job_lease_seconds, now=now)
     if job is None:
@@ -172,7 +174,6 @@ def perhaps_done(error: Exception, journal: Mapping[int, Effect]) -> Exception:
 
 def do(turn: Turn, room: Room, watch: Watch) -> None:
     """From the signature to the act, and to the next one if there are several; every other way out is an exception."""
-    room.outage.check()
     claims = verified(turn.job, room)
     action = room.actions[claims.action]
     payload = action.parse(claims.payload)

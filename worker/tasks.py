@@ -41,13 +41,18 @@ from worker.verifying import verify
 log = logging.getLogger(__name__)
 
 
-#: A submitted job that cannot be stored comes again no sooner than this: Vault and MongoDB are not to be stormed. It
-#: costs a thread for so long, and the message is back in the queue long before the broker gives it to somebody else.
-SUBMIT_PAUSE_SECONDS = 3
+#: A message that this process can do nothing with now is held for so long before it is back in the queue, for whoever
+#: takes it: nothing of ours is to be stormed, and a sick worker is not to take more of them than a well one. It costs a
+#: thread, and is over long before the broker would give the message to somebody else.
+PAUSE_SECONDS = 3
 
 
 class JobNotDone(Exception):
     """What Flower shows of a job that did not succeed, or not yet: a code and our own words, never content."""
+
+
+class ComesAgain(Retry):
+    """The message itself is for somebody else, or for later: nothing has become of it."""
 
 
 @cache
@@ -97,15 +102,33 @@ def strict(*args: Any, **kwargs: Any) -> Callable[..., Any]:
     return take_or_throw_away
 
 
-@app.task(name=ACT_TASK, bind=True, Strategy="worker.tasks:strict", throws=(JobNotDone,))
+class Returning(Request):
+    """A message that is back in the queue at once if it must come again.
+
+    Celery's own retry would publish a second message and throw this one away, and lose it where publishing fails.
+    """
+
+    def on_retry(self, exc_info: Any) -> None:
+        if not isinstance(exc_info.exception.exc, ComesAgain):  # Celery wraps it
+            super().on_retry(exc_info)
+            return
+        self.reject(requeue=True)
+        self.send_event("task-retried", exception=str(exc_info.exception), traceback=None)
+
+
+@app.task(
+    name=ACT_TASK, bind=True, Request="worker.tasks:Returning", Strategy="worker.tasks:strict", throws=(JobNotDone,)
+)
 def act_as_user(self: Task, job_id: str) -> str | None:
     """Do one job. The id is all there is in the message; everything else stands in MongoDB, signed."""
     job_id = str(job_id)  # it comes from the broker: anything but a text could be a query of its own
     try:
         outcome = run(job_id, room(), watch=lambda state: show(self, f"task-{state}"))
     except ActasError as error:
-        # The message has done its part: the job's lease, or the empty queue, brings the job back.
-        raise Retry(str(error), exc=JobNotDone(str(error))) from None
+        # If the job was taken, its lease brings it back, and whoever gets the message finds nothing to do.
+        room().outage.seen(error)
+        time.sleep(PAUSE_SECONDS)
+        raise ComesAgain(f"{error.code}: {error}", exc=JobNotDone(error.code)) from None
     return tell_celery(self, job_id, outcome)
 
 
@@ -134,11 +157,8 @@ def reconcile_job(job_id: str) -> bool:
     return reconcile(str(job_id), room())
 
 
-class Unshown(Request):
-    """A message that carries a signed job: nobody sees it, and one that must come again is back in the queue at once.
-
-    Celery's own retry would publish a second message and throw this one away, and lose it where publishing fails.
-    """
+class Unshown(Returning):
+    """A message that carries a signed job: nobody sees it."""
 
     def __init__(self, message: Any, *, headers: dict[str, Any] | None = None, **options: Any) -> None:
         _, _, links = message.payload  # protocol 2: protocol 1's is a dict
@@ -151,10 +171,6 @@ class Unshown(Request):
         """What `celery inspect`, and so Flower, shows of a task at work: by default all of its arguments."""
         shown: dict[str, Any] = super().info(safe=True)
         return shown
-
-    def on_retry(self, exc_info: Any) -> None:
-        self.reject(requeue=True)
-        self.send_event("task-retried", exception=str(exc_info.exception), traceback=None)
 
 
 #: Celery logs a message that it cannot read, up to 1024 characters of it. Its size will do.
@@ -169,8 +185,8 @@ def submit_job(job: str) -> str:
     except NotTaken as refusal:
         raise JobNotDone(f"{refusal.why}: {refusal}") from None
     except NOT_NOW as error:
-        time.sleep(SUBMIT_PAUSE_SECONDS)
-        raise Retry(error.code, exc=JobNotDone(error.code)) from None
+        time.sleep(PAUSE_SECONDS)
+        raise ComesAgain(error.code, exc=JobNotDone(error.code)) from None
 
 
 def tell_celery(task: Task, job_id: str, outcome: Outcome | None) -> str | None:

@@ -35,6 +35,9 @@ TIMEOUT = 5
 #: Sign in again after this part of a token's life (Vault's own agent renews at two thirds, too).
 RENEW_AT = 2 / 3
 
+#: The policies of a token this young are those of a new one: what it is refused, a new one would be refused, too.
+YOUNG_SECONDS = 60
+
 _NOT_VAULT = "what answers for Vault is not Vault"
 
 T = TypeVar("T")
@@ -85,6 +88,7 @@ class VaultRoom:
         self._failures = 0
         self._failure: ActasError = VaultUnavailable()
         self._lease = 0.0
+        self._signed_in_at = 0.0
         self._renew_at = 0.0  # on the monotonic clock; 0: sign in first
         if settings.vault_token is not None:
             self._client.token = settings.vault_token.get_secret_value()
@@ -258,7 +262,7 @@ class VaultRoom:
             raise SettingsError(f"Vault does not accept this process's credentials: {error}") from None
 
     def _ask(self, call: Callable[[hvac.Client], T]) -> T:
-        """Make one call, signed in; after a 403 sign in anew and repeat it once.
+        """Make one call, signed in; after a 403 sign in anew and repeat it once, if that can make a difference.
 
         A 403 is either an expired token or a refusal by policy, and only a fresh token tells which. If that has ended,
         too (somebody is just revoking all there are, which takes its time), it is no refusal.
@@ -270,7 +274,7 @@ class VaultRoom:
         except _Malformed:
             raise
         except VaultDenied:
-            if self._settings.vault_token is not None:
+            if self._settings.vault_token is not None or self._is_refusal(seen):
                 raise
             asked_with = seen  # another thread may have seen the same 403, and been faster
             self._signed_in(lambda: self._sign_ins == asked_with, renew=False)
@@ -303,6 +307,11 @@ class VaultRoom:
             except ActasError as error:
                 self._failures, self._failure = self._failures + 1, error
                 raise
+
+    def _is_refusal(self, seen: int) -> bool:
+        """Whether a 403 is the policy's word already; else each refusal would cost Vault a sign-in."""
+        young = self._clock() - self._signed_in_at < YOUNG_SECONDS
+        return young and self._is_known() and self._sign_ins == seen
 
     def _is_known(self) -> bool:
         try:
@@ -338,6 +347,7 @@ class VaultRoom:
             self._client.token = reply["auth"]["client_token"]
             self._lease = float(reply["auth"]["lease_duration"])
         self._renew_at = self._clock() + (self._lease * RENEW_AT or float("inf"))
+        self._signed_in_at = self._clock()
         self._sign_ins += 1
 
 

@@ -19,7 +19,7 @@ from pymongo import MongoClient
 from actas import Job, JobStatus
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
-from actas.gates import ALL, PREFIX, Standing, client_gate, provider_gate
+from actas.gates import PREFIX, Standing, all_gate, client_gate, provider_gate
 from actas.ids import new_id
 from actas.slots import KEY, VALID_SECONDS, Slots
 from actas.stores.jobs import Jobs
@@ -294,7 +294,7 @@ def test_two_dispatchers_at_once_send_nothing_twice(dispatcher, add):
 @pytest.mark.parametrize(
     ("gate", "sent"),
     [
-        (ALL, {}),
+        (all_gate("host:1"), {}),
         (provider_gate("x"), {("a", "y"): 5}),
         (client_gate("a", "x"), {("a", "y"): 5, ("b", "x"): 5}),
     ],
@@ -311,6 +311,18 @@ def test_nothing_is_sent_to_a_closed_gate_and_everything_when_its_time_is_over(
     while utc_now() < until:
         time.sleep(0.05)
     assert len(dispatcher.tick()) == 15 - sum(sent.values())
+
+
+def test_a_worker_that_is_sick_keeps_nothing_from_those_that_are_well(dispatcher, add, redis_admin):
+    add(4)
+    dispatcher.slots = {"host:1": 2, "host:2": 2}
+    until = utc_now() + timedelta(minutes=1)
+    redis_admin.set(PREFIX + all_gate("host:1"), Standing(until, level=1).as_text())
+    assert len(dispatcher.tick()) == 4
+    add(4)
+    dispatcher.waiting = 0
+    redis_admin.set(PREFIX + all_gate("host:2"), Standing(until, level=1).as_text())
+    assert dispatcher.tick() == []
 
 
 # --- what it costs ---

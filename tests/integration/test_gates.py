@@ -22,7 +22,7 @@ from actas.cli import app as console
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.errors import MongoUnavailable, ProviderUnavailable, Unavailable, VaultUnavailable
-from actas.gates import ALL, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
+from actas.gates import all_gate, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
 from tests.support import eventually, made_stale, open_all_gates, settings_from
 from worker.closing import OPERATOR, TROUBLE, Whose
 from worker.errors import AtGate, OutOfCredits, UsageCapped
@@ -191,7 +191,7 @@ def test_a_wiped_redis_means_open_gates(gates, whose, stack):
 def test_without_redis_all_gates_are_open_and_nothing_is_closed(clock, whose, caplog):
     nowhere = Gates(SecretStr("redis://127.0.0.1:1/0"), clock)
     fail(nowhere, whose, TROUBLE.run)
-    assert nowhere.take(ALL, PROBE_SECONDS, however=True) is None
+    assert nowhere.take(all_gate("w"), PROBE_SECONDS, however=True) is None
     assert nowhere.closed([provider_gate(whose.provider)]) == {}
     assert passes(nowhere, whose)
     assert caplog.records
@@ -241,7 +241,7 @@ def test_one_asks_whether_ours_are_back_and_all_others_wait(gates, clock):
         if down.is_set():
             raise VaultUnavailable
 
-    outage = Outage(gates, [ask])
+    outage = Outage(gates, "w", [ask])
 
     def meets_it(_: int) -> bool:
         try:
@@ -255,21 +255,31 @@ def test_one_asks_whether_ours_are_back_and_all_others_wait(gates, clock):
         list(pool.map(meets_it, range(200)))
         assert len(asked) == 1
         for n in range(1, 8):
-            (until,) = gates.closed([ALL]).values()
+            (until,) = gates.closed([all_gate("w")]).values()
             clock.ahead += until - clock()
             assert all(pool.map(meets_it, range(50)))
             assert len(asked) == 1 + n
-            (until,) = gates.closed([ALL]).values()
+            (until,) = gates.closed([all_gate("w")]).values()
             assert until - clock() <= PAUSES.longest
         assert PAUSES.longest - (until - clock()) < timedelta(seconds=2)
         down.clear()
         clock.ahead += PAUSES.longest
         outage.check()
-    assert gates.closed([ALL]) == {}
+    assert gates.closed([all_gate("w")]) == {}
+
+
+def test_a_worker_that_is_sick_holds_up_no_other(gates):
+    def away() -> None:
+        raise VaultUnavailable
+
+    Outage(gates, "sick", [away]).seen(VaultUnavailable())
+    with pytest.raises(AtGate):
+        Outage(gates, "sick", [away]).check()
+    Outage(gates, "well", [lambda: None]).check()
 
 
 def test_a_failure_that_only_seemed_to_be_an_outage_closes_nothing(gates):
-    outage = Outage(gates, [lambda: None])
+    outage = Outage(gates, "w", [lambda: None])
     outage.seen(VaultUnavailable())
     outage.check()
 

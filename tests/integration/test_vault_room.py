@@ -14,7 +14,7 @@ from pydantic import SecretBytes
 from actas.envelope import Purpose, new_data_key
 from actas.errors import EnvelopeError, NotFound, VaultDenied, VaultUnavailable
 from actas.vault.keys import VaultKeys
-from actas.vault.room import BATCH, KV, VaultRoom, key_version
+from actas.vault.room import BATCH, KV, YOUNG_SECONDS, VaultRoom, key_version
 from tests.support import settings_from
 from worker.keys import DataKeys
 
@@ -82,15 +82,18 @@ def test_a_token_that_vault_forgot_is_replaced_without_anybody_noticing(worker, 
     assert worker._sign_ins == 2
 
 
-def test_a_denied_call_signs_in_anew_once_and_then_says_so(worker):
+def test_refusals_sign_in_anew_once_a_minute_at_most(worker, clock):
+    """Policies may have changed since; but a refusal after the other must not be a sign-in after the other."""
     worker.check()
-    for _ in range(2):
-        with pytest.raises(VaultDenied):
-            worker.sign("demo", [b"x"], version=1)
-    assert worker._sign_ins == 3
+    for sign_ins in (1, 2, 3):
+        for _ in range(3):
+            with pytest.raises(VaultDenied):
+                worker.sign("demo", [b"x"], version=1)
+        assert worker._sign_ins == sign_ins
+        clock.now += YOUNG_SECONDS
 
 
-def test_a_token_that_is_revoked_as_soon_as_it_is_there_is_an_outage_and_no_refusal(worker, rooms):
+def test_a_token_that_is_revoked_as_soon_as_it_is_there_is_an_outage_and_no_refusal(worker, rooms, clock):
     """As it is while an operator revokes all there are: that takes its time, and also those made meanwhile go."""
     vault = rooms["app-demo"]
     wrapped = vault.wrap("demo", [("g", new_data_key())])
@@ -106,6 +109,7 @@ def test_a_token_that_is_revoked_as_soon_as_it_is_there_is_an_outage_and_no_refu
         worker.unwrap("demo", [("g", wrapped[0])])
     assert len(ended) == 2, "it tried once more, and left it at that"
     is_known = worker._is_known
+    clock.now += YOUNG_SECONDS
 
     def another_thread_is_faster() -> bool:
         sign_in()

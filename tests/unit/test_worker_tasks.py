@@ -33,6 +33,44 @@ def test_a_broker_that_is_away_takes_no_job_with_it():
     assert python(code) == "told\n"
 
 
+def test_a_message_that_this_worker_can_do_nothing_with_goes_back_into_the_queue_and_all_others_are_done_with():
+    code = """
+from billiard.einfo import ExceptionInfo
+from celery.exceptions import Retry
+from actas.errors import MongoUnavailable
+from worker import tasks
+class Outage:
+    def seen(self, error):
+        print('seen', error.code)
+class Room:
+    outage = Outage()
+def run(*_, **__):
+    raise MongoUnavailable
+tasks.room, tasks.run, tasks.PAUSE_SECONDS = Room, run, 0.01
+class Told(tasks.Returning):
+    def __init__(self):
+        self._task = tasks.act_as_user
+    def reject(self, requeue):
+        print('requeued', requeue)
+    def acknowledge(self):
+        print('acknowledged')
+    def send_event(self, *_, exception, **__):
+        print(exception)
+def told(call):
+    try:
+        call()
+    except Retry:
+        Told().on_retry(ExceptionInfo())
+def at_its_time():
+    raise Retry('later', exc=tasks.JobNotDone('later'))
+told(lambda: tasks.act_as_user.run('j'))
+told(at_its_time)
+"""
+    seen, requeued, says, acknowledged, _ = python(code).splitlines()
+    assert (seen, requeued, acknowledged) == ("seen mongodb_unavailable", "requeued True", "acknowledged")
+    assert "mongodb_unavailable" in says
+
+
 def test_a_tick_that_still_runs_is_not_begun_again_and_holds_up_no_other():
     """Ticks of one kind, slower than their interval, would hold every thread of the scheduler in the end."""
     code = """
