@@ -113,7 +113,7 @@ class Returning(Request):
             super().on_retry(exc_info)
             return
         self.reject(requeue=True)
-        self.send_event("task-retried", exception=str(exc_info.exception), traceback=None)
+        self.send_event("task-retried", exception=str(exc_info.exception.exc), traceback=None)
 
 
 @app.task(

@@ -66,7 +66,7 @@ def at_its_time():
 told(lambda: tasks.act_as_user.run('j'))
 told(at_its_time)
 """
-    seen, requeued, says, acknowledged, _ = python(code).splitlines()
+    seen, requeued, says, acknowledged, *_ = python(code).splitlines()
     assert (seen, requeued, acknowledged) == ("seen mongodb_unavailable", "requeued True", "acknowledged")
     assert "mongodb_unavailable" in says
 
