@@ -187,10 +187,10 @@ def _check_free(job: Job) -> None:
         raise TooLateToReschedule("the job is to be stopped; schedule another one")
     if job.orphaned:
         raise TooLateToReschedule("a worker died with the job, and what it did is not looked into yet; ask again later")
-    if job.result is not None and not job.held:
-        raise TooLateToReschedule("a part of it is done already; what is left goes on, or cancel it")
     if job.status not in WAITING:
         raise TooLateToReschedule(f"the job is {job.status}; schedule another one")
+    if job.result is not None and not job.held:
+        raise TooLateToReschedule("a part of it is done already; what is left goes on, or cancel it")
 
 
 def _conflict(key: str | None, *, begun: int = 0) -> IdempotencyConflict:

@@ -45,6 +45,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, times: dict[str, str]) -> It
         yield stack
 
 
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The servers and the roles; nothing ticks but what is under test."""
+    with Stack(tmp_path_factory.mktemp("servers")) as stack:
+        stack.start_servers()
+        stack.install()
+        yield stack
+
+
 @pytest.fixture(scope="session")
 def sandbox(stack: Stack) -> SandboxControl:
     return SandboxControl(stack.sandbox_url)

@@ -54,14 +54,6 @@ from tests.verifying import verified
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("servers")) as stack:
-        stack.start_servers()
-        stack.install()
-        yield stack
-
-
 @pytest.fixture
 def documents(servers) -> Iterator[Any]:
     """MongoDB with an administrator's powers; empty afterwards."""

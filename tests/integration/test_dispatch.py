@@ -18,7 +18,6 @@ from pymongo import MongoClient
 
 from actas import Job, JobStatus
 from actas.clock import utc_now
-from actas.embedded.stack import Stack
 from actas.gates import PREFIX, Standing, all_gate, client_gate, provider_gate
 from actas.ids import new_id
 from actas.slots import KEY, VALID_SECONDS, Slots
@@ -33,15 +32,6 @@ SLOTS = 100
 CAP = 75
 
 YEAR = timedelta(days=365)
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory) -> Iterator[Stack]:
-    """The servers and the roles; no scheduler runs but the one under test."""
-    with Stack(tmp_path_factory.mktemp("servers")) as stack:
-        stack.start_servers()
-        stack.install()
-        yield stack
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection, Exchange, Producer
 
 from actas import Client, JobStatus
-from actas.celery_config import GRANT_TASKS, SUBMIT_TASK, celery_config
+from actas.celery_config import GRANT_TASKS, SEND_EVENTS_TASK, SUBMIT_TASK, celery_config
 from actas.clock import utc_now
 from tests.support import dance, eventually, settings_from
 
@@ -154,5 +154,6 @@ def test_the_schedulers_ticks_do_not_bury_the_jobs(client, connect, stack, flowe
         "actas.act_as_user",
         *GRANT_TASKS,
         SUBMIT_TASK,
+        SEND_EVENTS_TASK,
         "actas.purge_blacklist",
     }

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from actas import JobStatus
@@ -39,13 +38,6 @@ def reopened(stack: Stack) -> Iterator[None]:
     """No test leaves a gate closed for the next one, or on its own."""
     yield
     open_all_gates(stack)
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    """The database as its administrator sees it."""
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
-        yield admin["actas"]
 
 
 class Steered:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from actas import Client, JobRequest, JobStatus
@@ -38,13 +37,6 @@ def console(client: Client, monkeypatch) -> Callable[..., Any]:
     )
     monkeypatch.setattr(looking.Stores, "open", lambda: nullcontext(stores))
     return lambda *words: CliRunner().invoke(looking.jobs, words, catch_exceptions=False)
-
-
-@pytest.fixture
-def documents(stack) -> Iterator[Any]:
-    """MongoDB with an administrator's powers."""
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
-        yield admin["actas"]
 
 
 @contextmanager

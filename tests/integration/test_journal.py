@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError
 
 from actas import Client, Job, JobStatus
@@ -24,13 +23,6 @@ from tests.integration.by_hand import LATER, Failing, row, send_again
 from tests.support import eventually, settings_from
 from worker.room import Room
 from worker.run import run
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    """MongoDB with an administrator's powers."""
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
-        yield admin["actas"]
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from itertools import product
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from actas import Client, Job, JobStatus
 from actas.actions import Actions
@@ -39,13 +38,6 @@ SETTLED = timedelta(seconds=20 + SETTLE_SECONDS + 5)
 def _by_hand_only(stack: Stack) -> Iterator[None]:
     with nothing_is_sent(stack):
         yield
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    """MongoDB with an administrator's powers."""
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
-        yield admin["actas"]
 
 
 class Clock:

@@ -9,12 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from actas import Client, JobStatus, UserRevocation
 from actas.blacklist import LEEWAY
 from actas.clock import utc_now
-from actas.embedded.stack import Stack
 from actas.errors import InvalidRequest, JustRevoked
 from actas.stores.blacklist import HISTORY_LENGTH
 from tests.support import eventually, nothing_is_sent
@@ -23,13 +21,6 @@ SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 
 FATES = ("cancel", "hold", "keep")
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    """MongoDB with an administrator's powers."""
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
-        yield admin["actas"]
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from pymongo.errors import WriteError
 from actas import Job, JobStatus
 from actas.blacklist import LEEWAY
 from actas.clock import utc_now
-from actas.embedded.stack import Stack
 from actas.envelope import new_data_key
 from actas.errors import VaultUnavailable
 from actas.gates import GateReader
@@ -52,15 +51,6 @@ from scheduler.rewrap import SECONDS, rewrap
 from scheduler.room import Queue, Room
 from scheduler.webhooks import Webhooks
 from tests.support import profiled, settings_from
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory) -> Iterator[Stack]:
-    """The servers and the roles; no scheduler runs but the one under test."""
-    with Stack(tmp_path_factory.mktemp("servers")) as stack:
-        stack.start_servers()
-        stack.install()
-        yield stack
 
 
 @pytest.fixture
