@@ -15,7 +15,7 @@ import redis
 from pydantic import SecretStr
 
 from actas.clock import Clock, from_numeric_date, to_numeric_date
-from actas.errors import Unavailable
+from actas.errors import ActasError, Unavailable
 from actas.redis_client import redis_client
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,47 @@ NEVER_CLOSED = datetime.min.replace(tzinfo=UTC)
 
 #: No gate is closed for longer: more than that is none of ours, and would end jobs that have a deadline.
 LONGEST = timedelta(hours=26)
+
+#: How much later than a gate's opening a job comes back, so that they do not all come at once: a part of the wait, for
+#: the longer it was the more of them wait.
+SPREAD = 0.1
+SHORTEST_SPREAD = timedelta(seconds=2)
+LONGEST_SPREAD = timedelta(minutes=1)
+
+#: What a gate is, for whoever sees a job wait at it.
+CALLED = {
+    "all": "Vault or MongoDB does not answer this worker",
+    "provider": "the provider's API does not answer, or with errors only",
+    "client": "the provider limits the app",
+    "grant": "the provider limits the user",
+    "token": "the provider's token endpoint does not answer, or with errors only",
+    "exchange": "the provider's token endpoint limits or refuses the app",
+    "chores": "the provider's token endpoint is busy",
+}
+
+
+class AtGate(ActasError):
+    """The provider asked us to wait, or something of ours is away."""
+
+    code = "at_gate"
+
+    def __init__(self, until: datetime, *, gate: str) -> None:
+        """``gate``: what it is, for people."""
+        super().__init__(f"waiting until {until:%Y-%m-%dT%H:%M:%SZ}: {gate}")
+        self.until = until
+
+
+def called(gate: str) -> str:
+    return CALLED.get(gate.partition(":")[0], gate)
+
+
+def after_opening(until: datetime, *, now: datetime, deadline: datetime, jitter: float) -> datetime:
+    """When a job that waits at a gate comes back; the spreading itself never makes it miss its deadline.
+
+    ``jitter`` is uniform in [0, 1).
+    """
+    spread = min(max((until - now) * SPREAD, SHORTEST_SPREAD), LONGEST_SPREAD)
+    return until + min(spread, max((deadline - until) / 2, timedelta())) * jitter
 
 
 def all_gate(worker: str) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from actas.celery_config import ACT_QUEUE
-from actas.gates import all_gate, client_gate, provider_gate
+from actas.gates import AtGate, after_opening, all_gate, called, client_gate, grant_gate, provider_gate
 from actas.ids import new_id
-from actas.stores.dispatching import Pair
+from actas.records import JobError
+from actas.stores.dispatching import Due, Pair
 from scheduler.room import Room
 from scheduler.turns import turns
 
@@ -30,6 +31,13 @@ CROWDED = 0.75
 #: Jobs moved at once.
 BATCH = 250
 
+#: Apps, each with a provider, that one tick serves; if there are more with due jobs, the next ticks go on from there.
+#: Each costs some queries, and a tick that looked at thousands would leave the fleet idle meanwhile.
+PAIRS = 200
+
+#: How often a tick reads on past those jobs of one app and provider whose user must wait.
+LOOKS = 10
+
 #: A tick goes on refilling so long: a backlog is not bound to one batch a second. The next tick comes after a second.
 SECONDS = 0.8
 PAUSE_SECONDS = 0.1
@@ -43,7 +51,8 @@ def dispatch(room: Room) -> dict[str, int]:
     ends_at = room.monotonic() + SECONDS
     sent = 0
     if room.dispatching.is_anything_due(room.clock()):
-        pairs = room.dispatching.due_pairs(room.clock())
+        pairs = room.dispatching.due_pairs(room.clock(), after=room.round.after, limit=PAIRS)
+        room.round.after = pairs[-1] if len(pairs) == PAIRS else None
         crowd = Crowd(
             apps=room.dispatching.are_several("app", {pair.app for pair in pairs}),
             providers=room.dispatching.are_several("provider", {pair.provider for pair in pairs}),
@@ -99,7 +108,37 @@ def refill(room: Room, due: set[Pair], crowd: Crowd) -> int:
 def oldest_of(room: Room, dealt: Sequence[Pair], due: set[Pair], now: datetime) -> list[str]:
     """A job's id for each turn, in their order; takes out of ``due`` who had fewer than that."""
     shares = Counter(dealt)
-    found = {pair: room.dispatching.oldest_due(pair, now, share) for pair, share in shares.items()}
+    found = {pair: oldest_unlimited(room, pair, now, share) for pair, share in shares.items()}
     due -= {pair for pair, ids in found.items() if len(ids) < shares[pair]}
     left = {pair: iter(ids) for pair, ids in found.items()}
     return [job_id for pair in dealt for job_id in itertools.islice(left[pair], 1)]
+
+
+def oldest_unlimited(room: Room, pair: Pair, now: datetime, share: int) -> list[str]:
+    """The oldest due jobs but for those whose user has reached a limit: these wait in MongoDB until that is over.
+
+    Sent, each would cost a worker's turn, and one user's thousands would stand before all others'.
+    """
+    free: list[str] = []
+    limit = share
+    for _ in range(LOOKS):
+        found = room.dispatching.oldest_due(pair, now, limit)
+        limited = put_back_limited(room, found, now)
+        free = [job.id for job in found if job not in limited][:share]
+        if not limited or len(free) == share or len(found) < limit:
+            break
+        limit = max(share, BATCH)
+    return free
+
+
+def put_back_limited(room: Room, found: Sequence[Due], now: datetime) -> Collection[Due]:
+    """Put back those of these jobs whose user's gate is closed, until it opens; returns them."""
+    gates = {job: grant_gate(job.grant, job.action) for job in found if not job.orphaned}
+    limited: dict[Due, datetime] = {}
+    for gate, until in room.gates.closed(sorted(set(gates.values()))).items():
+        wait = partial(after_opening, until, now=now)
+        its = {job: wait(deadline=job.deadline, jitter=room.jitter()) for job, at in gates.items() if at == gate}
+        error = AtGate(until, gate=called(gate))
+        room.jobs.put_back(its, error=JobError(error.code, str(error), now))
+        limited |= its
+    return limited

@@ -19,7 +19,7 @@ from actas.states import JobStatus
 from actas.stores import database
 from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
-from actas.stores.dispatching import Dispatching
+from actas.stores.dispatching import Dispatching, Pair
 from actas.stores.drills import Drills
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
@@ -54,6 +54,13 @@ class Rewrapping:
     after: Wrapped | None = None
 
 
+@dataclass(slots=True)
+class Round:
+    """Where the last tick of dispatch left off, if there were more than it could look at."""
+
+    after: Pair | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     documents: database.Documents
@@ -84,6 +91,7 @@ class Room:
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     rewrapping: Rewrapping = field(default_factory=Rewrapping)
+    round: Round = field(default_factory=Round)
     shares: Shares = field(default_factory=Shares)
     jitter: Callable[[], float] = random.random
     shuffle: Callable[[list[str]], None] = random.shuffle

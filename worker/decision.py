@@ -20,6 +20,7 @@ from actas.errors import (
     Unavailable,
     VaultDenied,
 )
+from actas.gates import AtGate, after_opening
 from actas.http import NoReply, NotSent
 from actas.records import JobError
 from actas.states import JobStatus
@@ -39,12 +40,6 @@ BACKOFF_CAP = timedelta(minutes=5)
 OUTAGE_PAUSE = timedelta(seconds=5)
 TOKEN_PAUSE = timedelta(seconds=1)
 OPERATOR_PAUSE = timedelta(minutes=1)
-
-#: How much later than a gate's opening a job comes back, so that they do not all come at once: a part of the wait, for
-#: the longer it was the more of them wait.
-SPREAD = 0.1
-SHORTEST_SPREAD = timedelta(seconds=2)
-LONGEST_SPREAD = timedelta(minutes=1)
 
 #: A message may be early by so much because clocks differ; by more, something else is wrong.
 CLOCK_SKEW = timedelta(seconds=10)
@@ -70,8 +65,8 @@ def decide(error: Exception, *, attempt: int, now: datetime, deadline: datetime,
     ``attempt`` is the number of attempts spent before this one; ``jitter`` is uniform in [0, 1).
     """
     to, at, counts = _next(error, attempt, now, jitter)
-    if isinstance(error, errors.AtGate):
-        at = _after_opening(error.until, now, deadline, jitter)
+    if isinstance(error, AtGate):
+        at = after_opening(error.until, now=now, deadline=deadline, jitter=jitter)
     # An error that is none of ours is a mistake somewhere; its text may hold anything, so only its kind is shown.
     code = _code(error)
     message = str(error) if isinstance(error, ActasError) else f"unexpected {type(error).__name__}"
@@ -126,7 +121,7 @@ def time_to_return(run_at: datetime, *, now: datetime, deadline: datetime) -> da
 def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple[JobStatus, datetime | None, bool]:
     if isinstance(error, errors.NotYet):
         return JobStatus.SCHEDULED, error.at, False
-    if isinstance(error, errors.AtGate):
+    if isinstance(error, AtGate):
         return JobStatus.SCHEDULED, error.until, False
     for kind, to in ENDS.items():
         if isinstance(error, kind):
@@ -138,12 +133,6 @@ def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple
     if hopeless or attempt + 1 >= MAX_ATTEMPTS:
         return JobStatus.FAILED, None, True
     return JobStatus.SCHEDULED, now + jitter * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt), True
-
-
-def _after_opening(until: datetime, now: datetime, deadline: datetime, jitter: float) -> datetime:
-    """When a job that waits at a gate comes back; the spreading itself never makes it miss its deadline."""
-    spread = min(max((until - now) * SPREAD, SHORTEST_SPREAD), LONGEST_SPREAD)
-    return until + min(spread, max((deadline - until) / 2, timedelta())) * jitter
 
 
 def _code(error: Exception) -> str:

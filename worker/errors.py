@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from actas.errors import ActasError
+from actas.gates import AtGate
 from actas.records import JobError
 
 
@@ -77,16 +78,6 @@ class WrongClient(ActasError):
     """
 
     code = "wrong_client"
-
-
-class AtGate(ActasError):
-    """The provider asked us to wait."""
-
-    code = "at_gate"
-
-    def __init__(self, until: datetime, *, gate: str) -> None:
-        super().__init__(f"waiting until {until:%Y-%m-%dT%H:%M:%SZ}: {gate}")
-        self.until = until
 
 
 class RateLimited(AtGate):

@@ -13,9 +13,8 @@ from pydantic import SecretStr
 
 from actas.clock import Clock, to_numeric_date
 from actas.errors import ActasError
-from actas.gates import PREFIX, GateReader, Standing, client_gate, grant_gate, provider_gate
+from actas.gates import PREFIX, AtGate, GateReader, Standing, called, client_gate, grant_gate, provider_gate
 from worker.closing import Closing, Whose, closings, openings
-from worker.errors import AtGate
 from worker.probing import failed, given_back, half_open, kept_until, shut, taken
 
 log = logging.getLogger(__name__)
@@ -28,17 +27,6 @@ PEEK = timedelta(seconds=2)
 
 #: Others may move a gate between our look and our move; then we look again.
 TRIES = 5
-
-#: What a gate is, for whoever sees a job wait at it.
-CALLED = {
-    "all": "Vault or MongoDB does not answer this worker",
-    "provider": "the provider's API does not answer, or with errors only",
-    "client": "the provider limits the app",
-    "grant": "the provider limits the user",
-    "token": "the provider's token endpoint does not answer, or with errors only",
-    "exchange": "the provider's token endpoint limits or refuses the app",
-    "chores": "the provider's token endpoint is busy",
-}
 
 #: What somebody must do, or wait for, before these gates open for good.
 TO_DO = {
@@ -131,7 +119,7 @@ class Gates(GateReader):
         for gate, standing in standings.items():
             if half_open(standing, now):
                 if (probe := self.take(gate, seconds)) is None:
-                    raise AtGate(now + PEEK, gate=_called(gate))
+                    raise AtGate(now + PEEK, gate=called(gate))
                 probes[gate] = probe
 
     def take(self, gate: str, seconds: float, *, however: bool = False) -> Standing | None:
@@ -215,12 +203,8 @@ class Gates(GateReader):
         return None
 
 
-def _called(gate: str) -> str:
-    return CALLED.get(gate.partition(":")[0], gate)
-
-
 def _refuse(closed: Sequence[tuple[str, Standing]], now: datetime) -> None:
     if closed:
         gate, standing = max(closed, key=lambda item: item[1].until)
         until = min(standing.until, now + PEEK) if standing.probing else standing.until
-        raise AtGate(until, gate=_called(gate))
+        raise AtGate(until, gate=called(gate))

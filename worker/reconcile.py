@@ -16,13 +16,14 @@ from actas import jws
 from actas.actions import Action, Payload, Search
 from actas.errors import ActasError, InvalidRequest, JobRefused
 from actas.fault_points import FaultPoint, reached
+from actas.gates import AtGate
 from actas.jws import CLOCK_SKEW
 from actas.records import EffectState, Grant, Job, JobError
 from actas.states import JobStatus
 from actas.stores.effects import ABSENT, RESOLVED, Effect, row_id
 from worker.audit import error_code
 from worker.closing import Whose
-from worker.errors import AccessTokenRefused, AtGate, CannotTell, NotNow
+from worker.errors import AccessTokenRefused, CannotTell, NotNow
 from worker.exchange import Access
 from worker.provider_api import ProviderApi
 from worker.room import Room

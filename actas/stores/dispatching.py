@@ -6,8 +6,9 @@ Nothing here reads all jobs: each question costs what its answer takes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from itertools import chain, islice, takewhile
 from typing import Any, Literal, NamedTuple
 
 from pymongo import ASCENDING
@@ -27,6 +28,18 @@ class Pair(NamedTuple):
     provider: str
 
 
+class Due(NamedTuple):
+    """A job that is due, as far as its turn depends on it."""
+
+    id: str
+    grant: str
+    action: str
+    next_at: datetime
+    deadline: datetime
+    #: Its worker died; what it did must be looked up, whatever the gates say.
+    orphaned: bool
+
+
 class Dispatching:
     def __init__(self, database: Documents) -> None:
         self._jobs = database["jobs"]
@@ -36,15 +49,24 @@ class Dispatching:
         return self._jobs.find_one(_due(now), {"_id": 0, "status": 1}, hint=BY_TIME) is not None
 
     @translated
-    def due_pairs(self, now: datetime) -> list[Pair]:
-        """Every app and provider that has due jobs: from one to the next in the index, past all jobs in between."""
-        pairs: list[Pair] = []
-        pair = self._first_due(now, {})
+    def due_pairs(self, now: datetime, *, after: Pair | None, limit: int) -> list[Pair]:
+        """Apps and providers that have due jobs: those ``after`` one first, and then on from the beginning."""
+        begun_again = self._walk(now, None) if after is None else takewhile(after.__ge__, self._walk(now, None))
+        beyond = self._walk(now, after) if after is not None else ()
+        return list(islice(chain(beyond, begun_again), limit))
+
+    def _walk(self, now: datetime, after: Pair | None) -> Iterator[Pair]:
+        """From one to the next in the index, past all jobs in between."""
+        pair = self._next_due(now, after)
         while pair is not None:
-            pairs.append(pair)
-            next_provider = {"app": pair.app, "provider": {"$gt": pair.provider}}
-            pair = self._first_due(now, next_provider) or self._first_due(now, {"app": {"$gt": pair.app}})
-        return pairs
+            yield pair
+            pair = self._next_due(now, pair)
+
+    def _next_due(self, now: datetime, after: Pair | None) -> Pair | None:
+        if after is None:
+            return self._first_due(now, {})
+        next_provider = {"app": after.app, "provider": {"$gt": after.provider}}
+        return self._first_due(now, next_provider) or self._first_due(now, {"app": {"$gt": after.app}})
 
     def _first_due(self, now: datetime, where: dict[str, Any]) -> Pair | None:
         order = [("app", ASCENDING), ("provider", ASCENDING)]
@@ -52,10 +74,13 @@ class Dispatching:
         return Pair(doc["app"], doc["provider"]) if doc else None
 
     @translated
-    def oldest_due(self, pair: Pair, now: datetime, limit: int) -> list[str]:
-        query = _due(now) | pair._asdict()
-        found = self._jobs.find(query, {"_id": 1}, hint=BY_PAIR).sort("next_at", ASCENDING).limit(limit)
-        return [doc["_id"] for doc in found]
+    def oldest_due(self, pair: Pair, now: datetime, limit: int) -> list[Due]:
+        query, said = _due(now) | pair._asdict(), ("grant", "action", "next_at", "deadline")
+        found = self._jobs.find(query, [*said, "orphaned"], hint=BY_PAIR).sort("next_at", ASCENDING).limit(limit)
+        return [
+            Due(id=doc["_id"], orphaned=doc.get("orphaned") is True, **{name: doc[name] for name in said})
+            for doc in found
+        ]
 
     @translated
     def are_several(self, field: Literal["app", "provider"], due: Collection[str]) -> bool:

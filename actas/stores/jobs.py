@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from actas.events import OF_JOBS, note
@@ -14,6 +14,7 @@ from actas.jws import Claims
 from actas.records import Job, JobError
 from actas.states import FINAL, OPERATOR_MOVES, WAITING, JobStatus, check_move
 from actas.stores.database import Documents, translated
+from actas.stores.dispatching import Due
 
 #: How much of a job's story is kept in it.
 HISTORY_LENGTH = 50
@@ -173,6 +174,21 @@ class Jobs:
         update = _moved(JobStatus.QUEUED, now, batch=batch, queued_at=now)
         self._jobs.update_many(query, update)
         return [Job.from_doc(doc) for doc in self._jobs.find({"batch": batch, "status": str(JobStatus.QUEUED)})]
+
+    @translated
+    def put_back(self, due: Mapping[Due, datetime], *, error: JobError) -> None:
+        """Let scheduled jobs wait until these times; not those that have another one since they were read."""
+        said = {"code": error.code, "message": error.message, "at": error.at}
+        self._jobs.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": job.id, "status": str(JobStatus.SCHEDULED), "next_at": job.next_at},
+                    {"$set": {"next_at": at, "error": said}},
+                )
+                for job, at in due.items()
+            ],
+            ordered=False,
+        )
 
     @translated
     def rescue_running(self, now: datetime) -> int:

@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 from actas import GrantStatus, JobStatus
 from actas.cli import app as console
 from actas.embedded.stack import Stack
-from actas.gates import chore_gate, exchange_gate
+from actas.gates import AtGate, chore_gate, exchange_gate
 from tests.support import eventually, family, nothing_is_sent
 from worker.chores import CARE_PAUSE, exchange_grant
-from worker.errors import AtGate
 
 
 @pytest.fixture(scope="module")

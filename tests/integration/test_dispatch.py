@@ -18,9 +18,11 @@ from pymongo import MongoClient
 
 from actas import Job, JobStatus
 from actas.clock import utc_now
-from actas.gates import PREFIX, Standing, all_gate, client_gate, provider_gate
+from actas.gates import PREFIX, SPREAD, Standing, all_gate, client_gate, grant_gate, provider_gate
 from actas.ids import new_id
+from actas.records import JobError
 from actas.slots import KEY, VALID_SECONDS, Slots
+from actas.stores.dispatching import Pair
 from actas.stores.jobs import Jobs
 from scheduler.dispatch import BATCH, DEFAULT_SLOTS, dispatch
 from scheduler.rescue import CLOCK_SKEW, LOST_AFTER, rescue
@@ -32,6 +34,7 @@ SLOTS = 100
 CAP = 75
 
 YEAR = timedelta(days=365)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @pytest.fixture
@@ -198,6 +201,19 @@ def test_what_the_others_have_no_jobs_for_is_not_left_free(dispatcher, add):
     assert by_app(dispatcher.tick()) == {"a": CAP, "b": 3, "c": 2}
 
 
+def test_more_of_them_than_a_tick_looks_at_and_the_next_one_goes_on_from_there(dispatcher, add, documents, monkeypatch):
+    monkeypatch.setattr("scheduler.dispatch.PAIRS", 3)
+    everybody = [(app, provider) for app in "abcd" for provider in ("x", "y")]
+    for app, provider in everybody:
+        add(100, app=app, provider=provider)
+    served = []
+    for _ in range(4):
+        documents["jobs"].update_many({"status": "queued"}, {"$set": {"status": "succeeded"}})
+        dispatcher.waiting = 0
+        served.append(sorted({(job.app, job.provider) for job in dispatcher.tick()}))
+    assert served == [everybody[:3], everybody[3:6], [*everybody[:1], *everybody[6:]], everybody[1:4]]
+
+
 # --- within bounds ---
 
 
@@ -313,6 +329,60 @@ def test_a_worker_that_is_sick_keeps_nothing_from_those_that_are_well(dispatcher
     dispatcher.waiting = 0
     redis_admin.set(PREFIX + all_gate("host:2"), Standing(until, level=1).as_text())
     assert dispatcher.tick() == []
+
+
+def test_a_user_who_must_wait_holds_up_nobody_and_none_of_its_jobs_is_sent(dispatcher, add, documents, redis_admin):
+    add(700, grant="limited", ago=timedelta(hours=1))
+    add(5, grant="limited", action="x.like", ago=timedelta(minutes=30))
+    others = add(10, grant="free")
+    until = utc_now() + timedelta(seconds=60)
+    redis_admin.set(PREFIX + grant_gate("limited", "x.post"), Standing(until).as_text())
+    dispatcher.slots = {"host:1": 4}
+    sent = dispatcher.tick()
+    assert [job.action for job in sent] == ["x.like"] * 4
+    for _ in range(3):
+        dispatcher.waiting = 0
+        sent += dispatcher.tick()
+    assert [job.id for job in sent if job.grant == "free"] == others
+    assert len(sent) == 15
+    waiting = [Job.from_doc(doc) for doc in documents["jobs"].find({"grant": "limited", "action": "x.post"})]
+    assert {job.status for job in waiting} == {JobStatus.SCHEDULED}
+    assert {(job.error.code, job.attempts) for job in waiting} == {("at_gate", 0)}
+    spread = timedelta(seconds=60) * SPREAD
+    assert all(until - MILLISECOND <= job.next_at <= until + spread for job in waiting)
+    assert len({job.next_at for job in waiting}) > 500, "and they will not all come at once"
+
+
+def test_a_user_who_must_wait_and_has_more_than_a_tick_puts_back_does_not_hold_it_up(
+    dispatcher, add, redis_admin, documents, monkeypatch
+):
+    monkeypatch.setattr("scheduler.dispatch.BATCH", 10)
+    monkeypatch.setattr("scheduler.dispatch.LOOKS", 3)
+    add(100, grant="limited", ago=timedelta(hours=1))
+    (other,) = add(1, grant="free")
+    redis_admin.set(PREFIX + grant_gate("limited", "x.post"), Standing(utc_now() + timedelta(hours=1)).as_text())
+    ticks = 1
+    while [job.id for job in dispatcher.tick()] != [other]:
+        ticks += 1
+    assert 2 <= ticks <= 100 / 10
+    assert documents["jobs"].count_documents({"status": "scheduled", "next_at": {"$lte": dispatcher.now}}) == 0
+
+
+def test_an_orphan_is_sent_past_its_users_gate_for_what_it_did_must_be_looked_up(dispatcher, add, redis_admin):
+    (orphan,) = add(1, orphaned=True)
+    add(1)
+    redis_admin.set(PREFIX + grant_gate("g", "x.post"), Standing(utc_now() + timedelta(hours=1)).as_text())
+    assert [job.id for job in dispatcher.tick()] == [orphan]
+
+
+def test_a_job_that_was_signed_anew_meanwhile_is_not_put_back(dispatcher, add, documents):
+    (job_id,) = add(1)
+    (due,) = dispatcher.room.dispatching.oldest_due(Pair("a", "x"), dispatcher.now, 10)
+    anew = (dispatcher.now + YEAR).replace(microsecond=0)
+    documents["jobs"].update_one({"_id": job_id}, {"$set": {"next_at": anew}})
+    dispatcher.room.jobs.put_back({due: dispatcher.now}, error=JobError("at_gate", "the gate is closed", utc_now()))
+    doc = documents["jobs"].find_one({"_id": job_id})
+    assert (doc["next_at"], doc.get("error")) == (anew, None)
 
 
 # --- what it costs ---

@@ -21,10 +21,10 @@ from actas.cli import app as console
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.errors import MongoUnavailable, ProviderUnavailable, Unavailable, VaultUnavailable
-from actas.gates import all_gate, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
+from actas.gates import AtGate, all_gate, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
 from tests.support import eventually, made_stale, open_all_gates, settings_from
 from worker.closing import OPERATOR, TROUBLE, Whose
-from worker.errors import AtGate, OutOfCredits, UsageCapped
+from worker.errors import OutOfCredits, UsageCapped
 from worker.gates import PEEK, Gates
 from worker.outage import PAUSES, Outage
 from worker.room import Room

@@ -26,7 +26,7 @@ from actas.embedded.stack import Stack
 from actas.envelope import Purpose
 from actas.errors import EnvelopeError
 from actas.fault_points import FaultPoint, listen
-from actas.gates import exchange_gate
+from actas.gates import AtGate, exchange_gate
 from actas.jws import CLOCK_SKEW
 from actas.providers import Providers
 from actas.records import Grant
@@ -37,7 +37,6 @@ from actas.stores.renewals import Renewals
 from actas.vault.keys import VaultKeys
 from actas.vault.room import VaultRoom, kek_name
 from tests.support import eventually, family, nothing_is_sent, settings_from
-from worker.errors import AtGate
 from worker.keys import DataKeys
 from worker.renewal import renew_data_key
 

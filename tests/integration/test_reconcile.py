@@ -20,11 +20,11 @@ from actas.actions.x import Post, Thread
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.errors import TooLateToReschedule
+from actas.gates import AtGate
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
 from tests.integration.by_hand import Failing, row, send_again
 from tests.support import nothing_is_sent, settings_from
-from worker.errors import AtGate
 from worker.reconcile import reconcile
 from worker.room import Room
 from worker.run import run

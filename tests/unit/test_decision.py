@@ -26,22 +26,19 @@ from actas.errors import (
     VaultDenied,
     VaultUnavailable,
 )
+from actas.gates import LONGEST_SPREAD, SHORTEST_SPREAD, SPREAD, AtGate
 from actas.http import NoReply, NotSent
 from actas.records import JobError
 from actas.states import MOVES, JobStatus
 from worker.decision import (
     BACKOFF_BASE,
     BACKOFF_CAP,
-    LONGEST_SPREAD,
     MAX_ATTEMPTS,
-    SHORTEST_SPREAD,
-    SPREAD,
     Decision,
     decide,
 )
 from worker.errors import (
     AccessTokenRefused,
-    AtGate,
     Held,
     LeaseTooShort,
     NeedsUser,

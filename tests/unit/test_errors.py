@@ -15,8 +15,9 @@ import scheduler
 import worker
 from actas.actions import Refused
 from actas.errors import ActasError, GrantDead, JobRefused, MongoRefused, MongoUnavailable, TokenEndpointError
+from actas.gates import AtGate
 from actas.stores.database import translated
-from worker.errors import AtGate, NeedsUser, NotNow, NotYet, RateLimited, Stopped
+from worker.errors import NeedsUser, NotNow, NotYet, RateLimited, Stopped
 from worker.submit import NotTaken
 
 #: Celery's doors read settings when they are imported; they define no errors of ours.

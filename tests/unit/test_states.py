@@ -16,6 +16,7 @@ from actas.events import OF_JOBS
 from actas.jws import Claims
 from actas.records import Job, JobError
 from actas.states import FINAL, MOVES, OPERATOR_MOVES, WAITING, IllegalMove, JobStatus, check_move
+from actas.stores.dispatching import Due
 from actas.stores.jobs import Jobs
 
 S = JobStatus
@@ -120,6 +121,9 @@ class Collection:
 
     update_one = update_many = update
 
+    def bulk_write(self, requests, **_):
+        self.updates += [(request._filter, request._doc) for request in requests]
+
     def find_one_and_update(self, query, update, **_):
         self.updates.append((query, update))
 
@@ -182,6 +186,8 @@ JOB = Job(
     created_at=NOW,
 )
 
+DUE = Due(id="j", grant="g", action="x.post", next_at=NOW, deadline=NOW, orphaned=False)
+
 CLAIMS = Claims("j", "a", "u", "g", "x", "x.post", {}, NOW, NOW, NOW, rev=1)
 
 #: Every method of Jobs, called; for those that move a job, the moves that it makes.
@@ -214,6 +220,7 @@ CALLS = {
     "retry": (lambda jobs: jobs.retry(JOB, NOW), {(S.FAILED, S.SCHEDULED), (S.EXPIRED, S.SCHEDULED)}),
     "purge": (lambda jobs: jobs.purge(S.FAILED, finished_before=NOW, ended_before=NOW, limit=1), set()),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
+    "put_back": (lambda jobs: jobs.put_back({DUE: NOW}, error=JobError("at_gate", "m", NOW)), set()),
     "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
     "rescue_queued": (lambda jobs: jobs.rescue_queued(NOW, before=NOW), {(S.QUEUED, S.SCHEDULED)}),
     "parked_grants": (lambda jobs: jobs.parked_grants(), set()),
