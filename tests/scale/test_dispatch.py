@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from statistics import median, quantiles
 from typing import Any
@@ -26,7 +27,7 @@ from actas.embedded.stack import APP, CLIENT_ID, PROVIDER, Stack
 from actas.ids import new_id
 from actas.installing import env_files, installer
 from actas.sandbox.remote import SandboxControl
-from scheduler.dispatch import dispatch
+from scheduler.dispatch import PAIRS, dispatch
 from scheduler.room import Queue, Room
 from tests.support import eventually, nothing_is_sent, profiled, settings_from
 
@@ -39,6 +40,10 @@ CHUNK = 1_000
 
 #: A million are inserted in larger ones.
 BULK = 10_000
+
+#: Apps that all have due jobs; each has a few.
+APPS = 2_000
+JOBS_OF_EACH = 3
 
 #: Messages in the broker, when it is wiped; the queue holds a few more.
 ENOUGH = 100
@@ -272,3 +277,54 @@ def test_with_a_million_jobs_stored_a_tick_costs_what_is_due(room, sent, admin, 
     assert by_pair
     assert read <= len(sent)
     assert keys <= len(sent) + 200, "from one pair to the next, past all that is due in between"
+
+
+@pytest.mark.timeout(3600)
+def test_thousands_of_apps_with_due_jobs_all_come_to_their_turn(room, sent, admin, scale):
+    """Workers that are done with what they were sent within a tick; what takes time here is finding whose turn it is."""
+    admin["jobs"].delete_many({})
+    count = max(PAIRS + 1, round(APPS * scale))
+    due = utc_now() - timedelta(minutes=1)
+    admin["jobs"].insert_many(
+        [
+            {
+                "_id": new_id(),
+                "jws": "h.c.s",
+                "user": "u",
+                "grant": f"g{n}",
+                "action": "x.post",
+                "payload": {},
+                "app": f"app-{n}",
+                "provider": "x",
+                "rev": 0,
+                "status": "scheduled",
+                "run_at": due,
+                "next_at": due,
+                "deadline": due + timedelta(days=1),
+                "created_at": due,
+            }
+            for n in range(count)
+            for _ in range(JOBS_OF_EACH)
+        ]
+    )
+
+    def all_done(_: float = 0) -> None:
+        admin["jobs"].update_many({"status": "queued"}, {"$set": {"status": "succeeded"}})
+
+    room = replace(room, pause=all_done)
+    took: list[float] = []
+    first: list[int] = []
+    while len(sent) < count * JOBS_OF_EACH:
+        began = time.perf_counter()
+        dispatch(room)
+        took.append(time.perf_counter() - began)
+        all_done()
+        first.append(len({job.app for job in sent}))
+        assert len(took) < 100 * count / PAIRS
+    ticks = next(tick for tick, apps in enumerate(first, 1) if apps == count)
+    print(  # noqa: T201
+        f"\n{count} apps with {JOBS_OF_EACH} due jobs each: a tick takes {median(took):.2f} s, at most {max(took):.2f} s;"
+        f" all apps had a turn after {ticks} ticks, all jobs were sent after {len(took)}"
+    )
+    assert len({job.id for job in sent}) == len(sent) == count * JOBS_OF_EACH
+    assert median(took) < 2
