@@ -21,7 +21,11 @@ Mongo = MongoClient[dict[str, Any]]
 SET, USER = "actas", "admin"
 
 # mongo/src/mongo/base/error_codes.yml
-UNAUTHORIZED, AUTHENTICATION_FAILED, ALREADY_INITIALIZED, CONFIG_NOT_YET_COMMITTED = 13, 18, 23, 308
+UNAUTHORIZED, AUTHENTICATION_FAILED, ALREADY_INITIALIZED = 13, 18, 23
+
+#: The set has not agreed on its last configuration yet, or just makes one by itself: a new member has all data and
+#: counts from now on, which makes the one that we read an old one.
+OUTRUN = {103, 109, 308}
 
 #: Electing takes about ten seconds, and a new member copies all data before it counts.
 PATIENCE = stop_after_delay(120)
@@ -70,20 +74,22 @@ def found(first: str, name: str, password: str) -> None:
 
 
 def add(admin: Mongo, member: str) -> None:
-    config = admin.admin.command("replSetGetConfig")["config"]
-    if member in {known["host"] for known in config["members"]}:
-        return
-    number = 1 + max(known["_id"] for known in config["members"])
-    config["members"].append({"_id": number, "host": member})
-    config["version"] += 1
-    # One voting member at a time, each when the set has agreed on the one before it.
-    Retrying(retry=retry_if_exception(is_not_yet_committed), stop=PATIENCE, wait=PAUSE, reraise=True)(
-        admin.admin.command, "replSetReconfig", config
-    )
+    """One voting member at a time, each when the set has agreed on the one before it."""
+
+    def try_to() -> None:
+        config = admin.admin.command("replSetGetConfig")["config"]
+        if member in {known["host"] for known in config["members"]}:
+            return
+        number = 1 + max(known["_id"] for known in config["members"])
+        config["members"].append({"_id": number, "host": member})
+        config["version"] += 1
+        admin.admin.command("replSetReconfig", config)
+
+    Retrying(retry=retry_if_exception(is_outrun), stop=PATIENCE, wait=PAUSE, reraise=True)(try_to)
 
 
-def is_not_yet_committed(error: BaseException) -> bool:
-    return isinstance(error, OperationFailure) and error.code == CONFIG_NOT_YET_COMMITTED
+def is_outrun(error: BaseException) -> bool:
+    return isinstance(error, OperationFailure) and error.code in OUTRUN
 
 
 def all_well(admin: Mongo, members: Sequence[str]) -> bool:
