@@ -96,6 +96,22 @@ def test_a_success_that_is_known_late_settles_what_was_called_uncertain_meanwhil
     assert (row(documents, job)["state"], posts(user)) == ("done", ["once"])
 
 
+def test_a_success_that_is_known_when_the_job_is_long_over_is_in_the_journal_and_in_the_log(
+    client, room, documents, job, user, posts, caplog
+):
+    """It stood still with the answer in hand, for longer than anything may take."""
+
+    class VeryLate(Failing):
+        def finish(self, *args: Any, **kwargs: Any) -> None:
+            moved = {"$set": {"status": "expired", "finished_at": room.clock()}, "$unset": {"claim": ""}}
+            documents["jobs"].update_one({"_id": job.id}, moved)
+            room.effects.finish(*args, **kwargs)
+
+    assert run(job.id, replace(room, effects=VeryLate(room.effects, "", written=True))) is None
+    assert f"job.done_late job={job.id}" in caplog.text
+    assert (client.job(job.id).status, row(documents, job)["state"], posts(user)) == ("expired", "done", ["once"])
+
+
 def test_a_refused_token_is_journaled_before_anything_else_can_fail(room, sandbox, documents, job, user, posts):
     sandbox.expire_access(user)
     outcome = run(job.id, replace(room, grants=Failing(room.grants, "refuse_access_token", written=False)))
