@@ -281,8 +281,10 @@ class Desk:
 
     def revoke_user(self) -> None:
         user = self.draw.choice(self.users)
-        theirs = self._unfinished(user)
         fate: Literal["cancel", "hold", "keep"] = self.draw.choice(("cancel", "hold", "keep"))
+        if fate == "hold":
+            user = self._in_the_midst() or user
+        theirs = self._unfinished(user)
         for asked in theirs:
             asked.stoppable |= fate == "cancel"
             asked.holdable |= fate == "hold"
@@ -292,6 +294,14 @@ class Desk:
             if fate != "keep":
                 self._stopped(theirs)
         user.revoked_until = time.monotonic() + JUST_REVOKED_SECONDS
+
+    def _in_the_midst(self) -> User | None:
+        """Whose job waits, or is about to, with a part of it done: held, it may be moved in spite of that."""
+        names: set[str] = set()
+        with self._outage("jobs"):
+            for status in (JobStatus.SCHEDULED, JobStatus.QUEUED):
+                names |= {job.user for job in self.client.jobs(status=status, limit=1000) if job.result}
+        return next((user for user in self.users if user.name in names), None)
 
     def withdraw(self) -> None:
         """The user takes back at the provider what was allowed to the app."""
