@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from actas.embedded import binaries
 from actas.embedded.child import STOP_SECONDS, Child, stop_all
@@ -18,6 +19,8 @@ OTHERS = ("mongod2", "mongod3")
 
 #: On one machine no heartbeat is late; the default waits ten seconds before an election.
 ELECTIONS = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+
+CONFIGURATION_IN_PROGRESS = 109
 
 
 class Member(Mongod):
@@ -81,14 +84,25 @@ class ReplicatedStack(Stack):
 
 def grow(admin: MongoClient[dict[str, Any]], address: str) -> None:
     """One member at a time, as MongoDB wants it, and not before the last has all data."""
-    config = admin.admin.command("replSetGetConfig")["config"]
-    config["members"][0]["priority"] = 2
-    config["members"].append({"_id": len(config["members"]), "host": address})
-    config["settings"] |= ELECTIONS
-    config["version"] += 1
-    admin.admin.command("replSetReconfig", config)
+    eventually(lambda: _added(admin, address), what=f"{address} is a member")
 
     def states() -> list[str]:
         return [one["stateStr"] for one in admin.admin.command("replSetGetStatus")["members"]]
 
     eventually(lambda: set(states()) == {"PRIMARY", "SECONDARY"}, what=f"{address} has all data")
+
+
+def _added(admin: MongoClient[dict[str, Any]], address: str) -> bool:
+    """False while a primary that has just begun to lead is writing a configuration of its own."""
+    config = admin.admin.command("replSetGetConfig")["config"]
+    config["members"][0]["priority"] = 2
+    config["members"].append({"_id": len(config["members"]), "host": address})
+    config["settings"] |= ELECTIONS
+    config["version"] += 1
+    try:
+        admin.admin.command("replSetReconfig", config)
+    except OperationFailure as error:
+        if error.code != CONFIGURATION_IN_PROGRESS:
+            raise
+        return False
+    return True
