@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from actas import Client, GrantStatus, JobRequest
+from actas import Client, GrantStatus, JobRequest, JobStatus
 from actas.clock import utc_now
 from actas.errors import (
     ActasError,
@@ -40,6 +40,9 @@ JUST_REVOKED_SECONDS = 7.0
 
 #: How long an app asks again with an idempotency key before it gives up for good.
 PATIENCE_SECONDS = 90.0
+
+#: In time for the app to be told before.
+IN_A_MOMENT = timedelta(seconds=3)
 
 
 @dataclass(slots=True)
@@ -114,10 +117,10 @@ class Desk:
                 self.submit(token)
 
     def ask_everybody(self) -> None:
-        """One job for each user who is connected."""
+        """One job for each user who is connected, due in a moment."""
         for user in self.users:
             if user.connected:
-                self._ask([self._drawn(datetime.now(UTC), user=user)])
+                self._ask([self._drawn(datetime.now(UTC) + IN_A_MOMENT, user=user)])
 
     def cancel(self) -> None:
         asked = self._one_asked()
@@ -135,17 +138,21 @@ class Desk:
             return
         at = self._far() if self.draw.random() < 0.2 else self._in_seconds(self.draw.uniform(1, 15))
         new = (at, at + timedelta(hours=24))
-        asked.windows.append(new)  # whatever the answer
-        stopped_at, asked.stopped_at = asked.stopped_at, None
+        windows, earlier, stopped_at, told_at = asked.windows, asked.earlier, asked.stopped_at, asked.told_at
+        until = stopped_at or datetime.now(UTC)
+        # Whatever the answer:
+        asked.windows = [*windows, new]
+        asked.earlier = [*earlier, *((begin, min(end, until)) for begin, end in windows)]
+        asked.stopped_at = asked.told_at = None
         with self._outage("reschedule"):
             try:
-                self.client.reschedule(asked.job, at=at)
+                moved = self.client.reschedule(asked.job, at=at)
             except (TooLateToReschedule, NoGrant, JustRevoked) as error:
-                asked.windows.remove(new)
-                asked.stopped_at = stopped_at
+                asked.windows, asked.earlier, asked.stopped_at, asked.told_at = windows, earlier, stopped_at, told_at
                 self.counts[f"reschedule: {error.code}"] += 1
             else:
-                asked.windows = [new]
+                asked.windows, asked.told_at = [new], datetime.now(UTC)
+                self.counts["reschedule: half done" if moved.result else "reschedule: moved"] += 1
 
     def _drawn(
         self, at: datetime, *, deadline: datetime | None = None, user: User | None = None
@@ -192,8 +199,9 @@ class Desk:
                 if not isinstance(error, tuple(causes)):
                     asked[0].refusal = f"{error.code}: {error}"
             else:
+                now = datetime.now(UTC)
                 for one, job in zip(asked, jobs, strict=True):
-                    one.told, one.job = Told.ACCEPTED, job.id
+                    one.told, one.told_at, one.job = Told.ACCEPTED, now, job.id
             return
 
     def _causes(self, names: set[str]) -> list[type[ActasError]]:
@@ -207,11 +215,17 @@ class Desk:
         return causes
 
     def _one_asked(self, *, held: bool = False) -> Asked | None:
-        """One of those that may not have ended yet."""
-        recent = self.asked[-60:]
-        if held:
-            recent = [asked for asked in self.asked if asked.holdable and not asked.stoppable] or recent
+        """One of those that may not have ended yet; or one that is held, if there is any."""
+        recent = (self._held() if held else []) or self.asked[-60:]
         return self.draw.choice(recent) if recent else None
+
+    def _held(self) -> list[Asked]:
+        """What waits for its app's signature; only what is half done, if there is any."""
+        held = []
+        with self._outage("jobs"):
+            held = [job for job in self.client.jobs(status=JobStatus.PARKED, limit=1000) if job.held]
+        ids = {job.id for job in held if job.result} or {job.id for job in held}
+        return [asked for asked in self.asked if asked.job in ids and not asked.stoppable]
 
     def _in_seconds(self, seconds: float) -> datetime:
         return min(datetime.now(UTC) + timedelta(seconds=seconds), max(self.ends_at, datetime.now(UTC)))
@@ -267,8 +281,10 @@ class Desk:
 
     def revoke_user(self) -> None:
         user = self.draw.choice(self.users)
-        theirs = self._unfinished(user)
         fate: Literal["cancel", "hold", "keep"] = self.draw.choice(("cancel", "hold", "keep"))
+        if fate == "hold":
+            user = self._in_the_midst() or user
+        theirs = self._unfinished(user)
         for asked in theirs:
             asked.stoppable |= fate == "cancel"
             asked.holdable |= fate == "hold"
@@ -278,6 +294,14 @@ class Desk:
             if fate != "keep":
                 self._stopped(theirs)
         user.revoked_until = time.monotonic() + JUST_REVOKED_SECONDS
+
+    def _in_the_midst(self) -> User | None:
+        """Whose job waits, or is about to, with a part of it done: held, it may be moved in spite of that."""
+        names: set[str] = set()
+        with self._outage("jobs"):
+            for status in (JobStatus.SCHEDULED, JobStatus.QUEUED):
+                names |= {job.user for job in self.client.jobs(status=status, limit=1000) if job.result}
+        return next((user for user in self.users if user.name in names), None)
 
     def withdraw(self) -> None:
         """The user takes back at the provider what was allowed to the app."""

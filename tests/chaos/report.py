@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.chaos.run import Found
+from tests.lateness import Lateness, lateness
 from tests.ledger import Discrepancy, Kind
 
 
@@ -30,13 +31,16 @@ class Report:
     def _jobs(self) -> Counter[str]:
         return Counter(str(job.status) for job in self.found.books.jobs)
 
+    def _lateness(self, *, at_rest: bool = False) -> Lateness:
+        return lateness(self.found.books, at_rest=at_rest)
+
     def summary(self) -> str:
         """One line."""
         kinds = " ".join(f"{kind} {self._kinds[kind]}" for kind in Kind)
         return (
             f"seed {self.seed}, {self.minutes:g} minutes: {self._jobs.total()} jobs ({_listed(self._jobs)}); "
             f"{self.found.faults.total()} faults ({_listed(self.found.faults)}); {len(self.found.books.posts)} posts, "
-            f"{self.found.exchanges} exchanges; {kinds}"
+            f"{self.found.exchanges} exchanges; late {self._lateness()}, at rest {self._lateness(at_rest=True)}; {kinds}"
         )
 
     def details(self) -> Iterator[str]:
@@ -80,6 +84,8 @@ class Report:
                 "posts": len(self.found.books.posts),
                 "exchanges": self.found.exchanges,
                 "strict": self.found.books.strict,
+                "late": self._lateness().as_dict(),
+                "late_at_rest": self._lateness(at_rest=True).as_dict(),
                 **{str(kind): self._kinds[kind] for kind in Kind},
             },
             sort_keys=True,

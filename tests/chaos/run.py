@@ -22,6 +22,8 @@ from pydantic import SecretStr
 from actas import Client, Job, JobStatus
 from actas.actions import BUILT_IN, Action
 from actas.celery_config import SUBMIT_TASK, celery_config
+from actas.clock import utc_now
+from actas.gates import GateReader
 from actas.sandbox.remote import SandboxControl
 from actas.states import FINAL
 from actas.stores.database import Documents, connect
@@ -30,13 +32,18 @@ from tests.chaos.plan import Strike
 from tests.chaos.stack import APPS, HTTP_SECONDS, SETTLE_SECONDS, ChaosStack
 from tests.chaos.strikes import SLOW_SECONDS, Strikes
 from tests.faults.injecting import Faults
+from tests.lateness import check_lateness
 from tests.ledger import Books, Discrepancy, Kind, can_be_looked_for, check
 from tests.support import settings_from
 
 DESKS_PER_APP, USERS_PER_DESK = 2, 5
 
-#: Leases end, lost messages are noticed, gates open, deadlines pass: the longest of these chains, three times.
-REST_SECONDS = 240.0
+#: The longest chain of waits that the last fault may leave behind: a provider's gate was closed for five minutes, who
+#: waits there comes back up to a tenth of that later; and then whatever ends within a job's lease, three times.
+REST_SECONDS = 420.0
+
+#: What is due within this time moves, too.
+SOON = timedelta(seconds=5)
 
 #: From the answer of a lookup to the socket, and from there to the provider's books.
 GRACE = timedelta(seconds=HTTP_SECONDS + SLOW_SECONDS[1])
@@ -85,13 +92,17 @@ class Chaos:
                 for client in clients
                 for number in range(DESKS_PER_APP)
             ]
+            gates = GateReader(stack.servers.valkey.url, utc_now)
+            closing.callback(gates.close_connections)
             troubles = self._work(desks, strikes)
+            whole_since = datetime.now(UTC)
             say(f"{self.seconds:7.1f} s  nothing is broken any more")
-            rest(desks, documents, say)
-            for desk in desks:  # no grant is dead in silence: each is used once more
+            troubles += rest(desks, documents, gates, say)
+            quiet_since = datetime.now(UTC)
+            for desk in desks:  # no grant is dead in silence: each is used once more, and nothing excuses lateness now
                 desk.ask_everybody()
-            rest(desks, documents, say)
-            return found(desks, strikes, documents, troubles)
+            troubles += rest(desks, documents, gates, say)
+            return found(desks, strikes, documents, (whole_since, quiet_since), troubles)
 
     def _desk(
         self, client: Client, sandbox: SandboxControl, number: int, ends_at: datetime, submit: Callable[[str], None]
@@ -125,22 +136,30 @@ def submitting(stack: ChaosStack) -> Iterator[Callable[[str], None]]:
         yield submit
 
 
-def rest(desks: Sequence[Desk], documents: Documents, say: Callable[[str], None]) -> None:
-    """Wait until every job has come to its end, or to something that only time or a user will end."""
-    began, moving = time.monotonic(), ["?"]
-    while moving and time.monotonic() < began + REST_SECONDS:
+def rest(desks: Sequence[Desk], documents: Documents, gates: GateReader, say: Callable[[str], None]) -> list[str]:
+    """Wait until every job has come to its end, or to something that only time or a user will end, and gates are open.
+
+    Returns what is wrong with the gates: with nothing broken, none may stay closed. The jobs are the ledger's matter.
+    """
+    began, moving, closed = time.monotonic(), ["?"], dict[str, datetime]()
+    while (moving or closed) and time.monotonic() < began + REST_SECONDS:
         for desk in desks:
             desk.care()
         time.sleep(1)
-        moving = unfinished(documents, datetime.now(UTC))
-    say(f"at rest after {time.monotonic() - began:.0f} s; unfinished: {Counter(moving) or 'nothing'}")
+        moving = unfinished(documents, datetime.now(UTC) + SOON)
+        closed = gates.closed(gates.names())
+    say(
+        f"at rest after {time.monotonic() - began:.0f} s; unfinished: {Counter(moving) or 'nothing'}; "
+        f"closed: {', '.join(closed) or 'nothing'}"
+    )
+    return [f"gate {gate} is closed until {until}, and nothing is broken" for gate, until in closed.items()]
 
 
-def unfinished(documents: Documents, now: datetime) -> list[str]:
-    """What moves still, by its status."""
+def unfinished(documents: Documents, before: datetime) -> list[str]:
+    """What moves still, or will before a time, by its status."""
     grants = {grant["_id"]: grant for grant in documents["grants"].find()}
     ended = [str(status) for status in FINAL]
-    due = documents["jobs"].find({"status": {"$nin": ended}, "held": {"$ne": True}, "run_at": {"$lte": now}})
+    due = documents["jobs"].find({"status": {"$nin": ended}, "held": {"$ne": True}, "run_at": {"$lte": before}})
     moving = [
         job["status"]
         for job in due
@@ -150,7 +169,10 @@ def unfinished(documents: Documents, now: datetime) -> list[str]:
     return moving + [grant["status"] for grant in grants.values() if grant["status"] == "revoking"]
 
 
-def found(desks: Sequence[Desk], strikes: Strikes, documents: Documents, troubles: Sequence[str]) -> Found:
+def found(
+    desks: Sequence[Desk], strikes: Strikes, documents: Documents, since: tuple[datetime, datetime], troubles: list[str]
+) -> Found:
+    """What the books say; ``since`` when nothing was broken, and since when nothing moved, either."""
     ledger = strikes.sandbox.ledger()
     effects: list[dict[str, Any]] = list(documents["effects"].find())
     books = Books(
@@ -166,11 +188,15 @@ def found(desks: Sequence[Desk], strikes: Strikes, documents: Documents, trouble
         grace=GRACE,
         frozen=strikes.frozen,
         strict=RECONCILED,
+        whole_since=since[0],
+        quiet_since=since[1],
+        patience=timedelta(seconds=REST_SECONDS),
     )
     complaints = [*troubles, *(complaint for desk in desks for complaint in desk.complaints)]
+    unexplained = [Discrepancy(Kind.UNEXPLAINED, complaint) for complaint in complaints]
     return Found(
         books=books,
-        discrepancies=[*check(books), *(Discrepancy(Kind.UNEXPLAINED, complaint) for complaint in complaints)],
+        discrepancies=[*check(books), *check_lateness(books), *unexplained],
         faults=strikes.counts,
         deeds=sum((desk.counts for desk in desks), Counter()),
         exchanges=ledger["counts"]["exchanges"],

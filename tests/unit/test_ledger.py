@@ -11,6 +11,7 @@ import pytest
 
 from actas import Job, JobStatus
 from actas.records import JobError
+from tests.lateness import Lateness, check_lateness, lateness
 from tests.ledger import Asked, Books, Death, Kind, Owner, Told, check
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -103,6 +104,23 @@ THREAD_POSTS = (
 MADE = ("101", "102", "103")
 THREAD_EFFECTS = tuple(effect(1 + n, result=str(101 + n)) for n in range(3))
 
+#: A thread that was held when its first post was out, and moved by its app.
+HALF_DONE = {"holdable": True, "windows": [(at(100), at(700))], "earlier": [(at(0), at(50))]}
+HALF_MOVED = {"run_at": at(100), "deadline": at(700), "rev": 1, "finished_at": at(104)}
+REST_OF_IT = (post(102, "two", seconds=101, reply_to="101"), post(103, "three", seconds=102, reply_to="102"))
+
+
+def moved_thread(*, asked_: dict[str, Any] | None = None, moved: dict[str, Any] | None = None) -> tuple[Any, ...]:
+    """The thread, with the second half yet to be made."""
+    begun = {"texts": THREAD, "made": MADE, **HALF_MOVED}
+    return asked(texts=THREAD, **HALF_DONE | (asked_ or {})), job(**begun | (moved or {})), *THREAD_EFFECTS
+
+
+#: Far away, with its first post out.
+FAR = {"run_at": NOW + HOUR, "deadline": NOW + 2 * HOUR}
+WAITS = {"windows": [(NOW + HOUR, NOW + 2 * HOUR)]}
+HALF = {"status": JobStatus.SCHEDULED, "made": (), "result": "101", "finished_at": None}
+
 NEEDS_USER = {"_id": "g1", "app": "demo", "user": "alice", "status": "reauthorization_required"}
 DEADLINE_CAME = {"deadline": at(60), "finished_at": at(60)}
 UNTIL_THEN = [(at(0), at(60))]
@@ -137,6 +155,12 @@ IN_ORDER: dict[str, tuple[Any, ...]] = {
         job(run_at=at(5), deadline=at(700)),
         effect(),
         post(seconds=6),
+    ),
+    "held half done, and moved": (*moved_thread(), THREAD_POSTS[0], *REST_OF_IT),
+    "held half done, and moved a moment later": (*moved_thread(), post(101, "one", seconds=59), *REST_OF_IT),
+    "held half done, and moved far away": (
+        *(asked(texts=THREAD, **HALF_DONE | WAITS), job(texts=THREAD, **HALF_MOVED | HALF | FAR)),
+        *(THREAD_EFFECTS[0], THREAD_POSTS[0]),
     ),
     "sent in time, and there a moment after the deadline": (asked(), job(), effect(), post(seconds=609)),
 }
@@ -190,6 +214,42 @@ PLANTED: dict[str, tuple[Kind, tuple[Any, ...]]] = {
     # Times
     "early": (UNEXPLAINED, (asked(), job(), effect(), post(seconds=-1))),
     "late": (UNEXPLAINED, (asked(), job(), effect(), post(seconds=611))),
+    "moved, and posted when it might have run before": (
+        UNEXPLAINED,
+        (
+            *(asked(**HALF_DONE), job(run_at=at(100), deadline=at(700), rev=1, finished_at=at(104))),
+            *(effect(), post()),
+        ),
+    ),
+    "moved half done, and was never held": (
+        UNEXPLAINED,
+        (*moved_thread(asked_={"holdable": False}), THREAD_POSTS[0], *REST_OF_IT),
+    ),
+    "held half done, and not moved": (
+        UNEXPLAINED,
+        (*moved_thread(moved={"rev": 0}), THREAD_POSTS[0], *REST_OF_IT),
+    ),
+    "moved half done, and that was at no time it might run": (
+        UNEXPLAINED,
+        (*moved_thread(asked_={"earlier": [(at(5), at(50))]}), THREAD_POSTS[0], *REST_OF_IT),
+    ),
+    "moved half done, and no time was told for it before": (
+        UNEXPLAINED,
+        (*moved_thread(asked_={"earlier": []}), THREAD_POSTS[0], *REST_OF_IT),
+    ),
+    "went on between the two times": (
+        UNEXPLAINED,
+        (*moved_thread(), THREAD_POSTS[0], post(102, "two", seconds=61, reply_to="101"), REST_OF_IT[1]),
+    ),
+    "done as a whole before it was moved": (UNEXPLAINED, (*moved_thread(), *THREAD_POSTS)),
+    "moved half done far away, and does not say so": (
+        UNEXPLAINED,
+        (
+            asked(texts=THREAD, **HALF_DONE | WAITS),
+            job(texts=THREAD, **HALF_MOVED | HALF | FAR | {"result": None}),
+            *(THREAD_EFFECTS[0], THREAD_POSTS[0]),
+        ),
+    ),
     "at a time nobody asked for": (UNEXPLAINED, (asked(), job(run_at=at(-5)), effect(), post())),
     "after it was stopped": (
         UNEXPLAINED,
@@ -270,6 +330,9 @@ WORDS = {
     "the end is missing": "the provider has 2 of 3",
     "cancelled, and posted": "and it was posted",
     "expired, and posted": "and it was posted",
+    "done as a whole before it was moved": "step 3 posted at",
+    "went on between the two times": "step 2 posted at",
+    "moved half done far away, and does not say so": "scheduled as ()",
     "posted before its time has come": "its time has not come, and it was posted",
 }
 
@@ -298,6 +361,86 @@ def test_a_process_that_stood_still_is_a_residual_and_nothing_else_is():
     assert kinds(*late, frozen=[(at(599), at(621))]) == {Kind.RESIDUAL}
     assert kinds(*late, frozen=[(at(0), at(599))]) == {UNEXPLAINED}, "it was awake when the deadline came"
     assert kinds(*late, frozen=[(at(621), at(630))]) == {UNEXPLAINED}, "it stood still afterwards"
+
+
+# --- lateness ---
+
+#: Nothing is broken from the 100th second on, and nothing moves from the 200th on.
+WHOLE = {"whole_since": at(100), "quiet_since": at(200), "patience": 60 * SECOND}
+PARKED_ONCE = ({"at": at(201), "to": "parked"}, {"at": at(230), "to": "scheduled"})
+
+
+def late_job(seconds: float, *, due: float = 0, told: float | None = -1, **changed: Any) -> tuple[Any, ...]:
+    """Posted so late."""
+    window = {"run_at": at(due), "deadline": at(due + 600)}
+    told_at = None if told is None else at(due + told)
+    return (
+        asked(windows=[(window["run_at"], window["deadline"])], told_at=told_at),
+        job(**window | changed),
+        effect(),
+        post(seconds=due + seconds),
+    )
+
+
+def too_late(*parts: Any, **changed: Any) -> bool:
+    every = books(*parts, **WHOLE | changed)
+    assert check(every) == [], "nothing else is wrong with it"
+    late = check_lateness(every)
+    assert all(one.kind is UNEXPLAINED and one.job == "j1" for one in late)
+    return bool(late)
+
+
+def test_what_is_asked_for_when_nothing_is_broken_is_done_at_once():
+    assert not too_late(*late_job(29, due=200))
+    assert too_late(*late_job(31, due=200))
+    assert too_late(*late_job(31, due=200, told=None))
+    assert not too_late(*late_job(31, due=200, told=2)), "its app was told later"
+    assert not too_late(*late_job(31, due=199)), "it was asked for before"
+    assert not too_late(*late_job(31, due=200, history=PARKED_ONCE)), "it waited for its user"
+    assert not too_late(*late_job(31, due=200), quiet_since=None), "it never came to rest"
+
+
+def test_what_was_due_while_things_broke_is_done_within_what_the_last_fault_can_leave_behind():
+    assert not too_late(*late_job(159))
+    assert too_late(*late_job(161))
+    assert not too_late(*late_job(161), whole_since=at(102))
+    assert not too_late(*late_job(59, due=150))
+    assert too_late(*late_job(61, due=150))
+    assert not too_late(*late_job(161), whole_since=None)
+
+
+def test_lateness_is_that_of_the_first_post_alone():
+    thread = (asked(texts=THREAD, told_at=at(-1)), job(texts=THREAD, made=MADE), *THREAD_EFFECTS, *THREAD_POSTS)
+    assert lateness(books(*thread), at_rest=False).seconds == [1]
+    slow = (*thread[:-2], *(dict(one, at=at(300 + n).isoformat()) for n, one in enumerate(THREAD_POSTS[1:])))
+    assert not too_late(*slow)
+    assert lateness(books(*slow), at_rest=False).seconds == [1]
+
+
+def test_lateness_is_counted_where_an_app_was_told_in_time_and_nobody_was_waited_for():
+    def seconds(*parts: Any, at_rest: bool = False) -> list[float]:
+        return list(lateness(books(*parts, **WHOLE), at_rest=at_rest).seconds)
+
+    assert seconds(*late_job(2.5)) == [2.5]
+    assert seconds(*late_job(2.5), at_rest=True) == []
+    assert seconds(*late_job(2.5, due=200)) == []
+    assert seconds(*late_job(2.5, due=200), at_rest=True) == [2.5]
+    assert seconds(*late_job(-0.0005)) == [0], "times are cut to milliseconds on their way"
+    assert seconds(*late_job(2.5, told=0.1)) == []
+    assert seconds(*late_job(2.5, told=None)) == []
+    assert seconds(*late_job(2.5, history=PARKED_ONCE)) == []
+    assert seconds(*late_job(2.5)[1:]) == [], "nobody asked for it"
+    assert seconds(*late_job(2.5)[:-1]) == [], "it was not posted"
+    assert seconds(*moved_thread(asked_={"told_at": at(99)}), THREAD_POSTS[0], *REST_OF_IT) == [], "it had begun before"
+
+
+def test_percentiles_are_of_what_was_seen():
+    late = Lateness([float(n) for n in range(200, 0, -1)])
+    assert late.as_dict() == {"jobs": 200, "p50": 100, "p99": 198, "worst": 200}
+    assert str(late) == "p50 100.000 s, p99 198.000 s, worst 200.000 s of 200"
+    assert Lateness([7]).as_dict() == {"jobs": 1, "p50": 7, "p99": 7, "worst": 7}
+    assert Lateness([]).as_dict() == {"jobs": 0, "p50": None, "p99": None, "worst": None}
+    assert str(Lateness([])) == "nothing"
 
 
 # --- grants ---
