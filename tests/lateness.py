@@ -1,8 +1,9 @@
 """On time, as far as faults allow: how long after its time the first post of each job was made. Pure.
 
 While things break, one outage after another may explain almost any lateness: a provider's gate alone is closed for up
-to five minutes. So that is only measured then, and bounded by what the last fault can have left behind. What is asked
-for when nothing is broken has no such excuse.
+to five minutes. So that is only measured then, and bounded by what the last fault can have left behind: as long as a
+run waits for its rest. It waits twice, so without this, what is late for the first rest would be in time for the
+second. What is asked for when nothing is broken has no such excuse.
 """
 
 from __future__ import annotations

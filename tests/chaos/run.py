@@ -97,11 +97,11 @@ class Chaos:
             troubles = self._work(desks, strikes)
             whole_since = datetime.now(UTC)
             say(f"{self.seconds:7.1f} s  nothing is broken any more")
-            troubles += rest(desks, documents, gates, say)
+            troubles += rest(desks, strikes, documents, gates)
             quiet_since = datetime.now(UTC)
             for desk in desks:  # no grant is dead in silence: each is used once more, and nothing excuses lateness now
                 desk.ask_everybody()
-            troubles += rest(desks, documents, gates, say)
+            troubles += rest(desks, strikes, documents, gates)
             return found(desks, strikes, documents, (whole_since, quiet_since), troubles)
 
     def _desk(
@@ -136,7 +136,7 @@ def submitting(stack: ChaosStack) -> Iterator[Callable[[str], None]]:
         yield submit
 
 
-def rest(desks: Sequence[Desk], documents: Documents, gates: GateReader, say: Callable[[str], None]) -> list[str]:
+def rest(desks: Sequence[Desk], strikes: Strikes, documents: Documents, gates: GateReader) -> list[str]:
     """Wait until every job has come to its end, or to something that only time or a user will end, and gates are open.
 
     Returns what is wrong with the gates: with nothing broken, none may stay closed. The jobs are the ledger's matter.
@@ -145,10 +145,11 @@ def rest(desks: Sequence[Desk], documents: Documents, gates: GateReader, say: Ca
     while (moving or closed) and time.monotonic() < began + REST_SECONDS:
         for desk in desks:
             desk.care()
+        strikes.supervise()
         time.sleep(1)
         moving = unfinished(documents, datetime.now(UTC) + SOON)
         closed = gates.closed(gates.names())
-    say(
+    strikes.say(
         f"at rest after {time.monotonic() - began:.0f} s; unfinished: {Counter(moving) or 'nothing'}; "
         f"closed: {', '.join(closed) or 'nothing'}"
     )

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import hvac
 import redis
 
+from actas.embedded import EmbeddedError
 from actas.embedded.child import Child
 from actas.fault_points import FaultPoint
 from actas.sandbox.remote import SandboxControl, SandboxError
@@ -32,6 +33,9 @@ STEPS = tuple(FaultPoint)
 
 #: How long after its pause a process is still about what it was at.
 GETTING_GOING = timedelta(seconds=2)
+
+#: So often somebody is started again, when nothing is broken any more.
+RESTARTS = 3
 
 #: Of a process that nobody here has killed.
 UNASKED = "ended by itself"
@@ -62,7 +66,7 @@ class Strikes:
                 self._try(entry[1], "ends", entry[2].close)
             while left and left[0].at <= now:
                 self._begin(left.pop(0))
-            self._supervise()
+            self.supervise()
             time.sleep(LOOK_SECONDS)
         self.recover()
 
@@ -78,7 +82,7 @@ class Strikes:
             if not child.alive:
                 child.launch()
         for child in self.stack.children:
-            child.wait_ready()
+            self._wait_ready(child)
         self.sandbox.behave()
         self.sandbox.release()
 
@@ -98,7 +102,17 @@ class Strikes:
         self.say(f"{strike} {what}")
         return True
 
-    def _supervise(self) -> None:
+    def _wait_ready(self, child: Child) -> None:
+        """A worker may end by itself still, moments after Redis was away (docs/reliability.md)."""
+        for _ in range(RESTARTS):
+            with contextlib.suppress(EmbeddedError):
+                child.wait_ready()
+                return
+            self.supervise()
+        child.wait_ready()
+
+    def supervise(self) -> None:
+        """Who is gone is started again, unless it is to stay away."""
         for child in self.stack.children:
             if child.name not in self._away and not child.alive:
                 if child.died:
