@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 #: Of this process' threads, so many send events at most; the rest are the ticks'.
 THREADS = 16
@@ -22,6 +23,7 @@ class Shares:
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()
         self._slow: set[str] = set()
+        self._rests: dict[str, datetime] = {}
 
     @contextmanager
     def taken(self, app: str) -> Iterator[bool]:
@@ -49,3 +51,12 @@ class Shares:
 
     def is_slow(self, app: str) -> bool:
         return app in self._slow
+
+    def rest(self, app: str, until: datetime) -> None:
+        """Leave an app's endpoint alone: it has said until when it wants no more."""
+        with self._lock:
+            self._rests[app] = max(until, self._rests.get(app, until))
+
+    def rests(self, app: str, now: datetime) -> bool:
+        until = self._rests.get(app)
+        return until is not None and now < until
