@@ -232,7 +232,7 @@ class Exchange:
         # All that could fail on our side comes before the request: after it, the old token may be dead, and the new one
         # must find its key at hand.
         leased = held.grant
-        whose = Whose(leased.app, leased.provider, leased.id)
+        whose = Whose(leased.app, leased.provider, leased.id, asked_by=held.asked_by)
         client = self.vault.client_credentials(leased.app, leased.provider)
         check_client(client, leased)
         endpoint = TokenEndpoint(self.http, self.providers[leased.provider], client)
