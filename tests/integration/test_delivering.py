@@ -516,6 +516,7 @@ def test_a_hanging_endpoint_ends_in_time_and_holds_up_no_other_app(ticks, there,
     monkeypatch.setattr("scheduler.deliver.REQUEST_SECONDS", 1)
     with hanging() as url, ExitStack() as ending:
         ticks.wants("stuck", url)
+        ticks.room.shares.answered("stuck", answers=True)  # until now
         ticks.wants("demo", there)
         for _ in range(30):
             ended("stuck")
