@@ -112,8 +112,8 @@ class Standing:
     until: datetime = NEVER_CLOSED
     #: How often in a row it was closed. 0: it opens by itself, or is not closed at all.
     level: int = 0
-    #: Failures in a row while it was open.
-    failures: int = 0
+    #: Whose requests failed in a row while it was open, each named once (``worker.closing.Whose.mark``).
+    failures: tuple[str, ...] = ()
     #: Somebody is on the way as the probe, and has until then.
     probing: bool = False
 
@@ -122,7 +122,7 @@ class Standing:
 
     def as_text(self) -> str:
         until = 0 if self.until == NEVER_CLOSED else to_numeric_date(self.until)
-        return f"{until} {self.level} {self.failures} {int(self.probing)}"
+        return f"{until} {self.level} {','.join(self.failures) or '-'} {int(self.probing)}"
 
     @classmethod
     def from_text(cls, text: str | None) -> Standing:
@@ -131,7 +131,8 @@ class Standing:
             return cls()
         try:
             until, level, failures, probing = text.split(" ")
-            return cls(from_numeric_date(float(until)), int(level), int(failures), probing == "1")
+            marks = () if failures == "-" else tuple(failures.split(","))
+            return cls(from_numeric_date(float(until)), int(level), marks, probing == "1")
         except (ValueError, OverflowError, OSError):
             log.warning("gate.unreadable")
             return cls()

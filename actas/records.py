@@ -203,6 +203,9 @@ class Grant:
     failure: Failure | None = None
     #: An exchange at this generation was begun and nobody knows how it ended: the provider may have rotated.
     unanswered_at: datetime | None = None
+    #: The exchange that brought this generation had overtaken a request without an answer: if the provider still comes
+    #: to that one, it may take it for reuse.
+    overtook_at: datetime | None = None
     #: What the provider said when the grant was revoked there, and ``at``; until then ``code`` and ``tries``.
     revocation: Mapping[str, Any] | None = None
 
@@ -243,5 +246,6 @@ class Grant:
             if failure
             else None,
             unanswered_at=doc.get("unanswered_at"),
+            overtook_at=doc.get("overtook_at"),
             revocation=doc.get("revocation"),
         )

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, SecretStr
 
 from actas.errors import ActasError
+from actas.rate_limits import retry_at
 
 PREFIX = "whsec_"
 
@@ -102,6 +104,12 @@ def next_try(tries: int, now: datetime, *, jitter: float) -> datetime | None:
     if tries > len(PAUSES):
         return None
     return now + PAUSES[max(tries, 1) - 1] * (1 + JITTER * jitter)
+
+
+def not_asked_before(status: int, headers: Mapping[str, str], now: datetime) -> datetime | None:
+    """When an endpoint that has too much to do wants to be asked again; believed as far as our own longest pause."""
+    asked = retry_at(headers, "retry-after", now) if status in {429, 503} else None
+    return None if asked is None else min(asked, now + PAUSES[-1])
 
 
 def _key_of(secret: SecretStr) -> bytes:

@@ -7,14 +7,14 @@ each app. A crash anywhere in between has something copied, or sent, once more, 
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from actas.celery_config import EVENTS_QUEUE, SEND_EVENTS_TASK
 from actas.errors import VaultDenied
 from actas.fault_points import FaultPoint, reached
 from actas.http import NoReply, NotSent
 from actas.stores.outbox import Row
-from actas.webhooks import BadWebhook, Webhook, next_try
+from actas.webhooks import BadWebhook, Webhook, next_try, not_asked_before
 from scheduler.room import Room
 from scheduler.shares import SHARE
 
@@ -48,11 +48,12 @@ def deliver(room: Room) -> dict[str, int]:
         return {"told": 0, "asked": 0}
     if room.queue.waiting(EVENTS_QUEUE) > FEW:
         return {"told": told, "asked": 0}
-    due = room.outbox.due(room.clock(), most=SHARE)
-    asked = [app for app, count in due.items() for _ in range(count)]
+    now = room.clock()
+    due = room.outbox.due(now, most=SHARE)
+    asked = [app for app, count in due.items() for _ in range(count) if not room.shares.rests(app, now)]
     room.shuffle(asked)  # or the apps of the first names had every thread that becomes free
     room.queue.ask(SEND_EVENTS_TASK, asked)
-    return {"told": told, "asked": sum(due.values())}
+    return {"told": told, "asked": len(asked)}
 
 
 def tell(room: Room) -> int:
@@ -88,7 +89,7 @@ def send_events(app: str, room: Room) -> dict[str, int]:
         while free and room.monotonic() < ends_at:
             webhook = _webhook(app, room)
             now = room.clock()
-            row = room.outbox.claim(app, now, until=now + TRY_LASTS)
+            row = None if room.shares.rests(app, now) else room.outbox.claim(app, now, until=now + TRY_LASTS)
             if row is None:
                 break
             if send(row, webhook, room):
@@ -118,7 +119,7 @@ def send(row: Row, webhook: Webhook | BadWebhook | None, room: Room) -> bool:
     if isinstance(webhook, BadWebhook):
         return _not_arrived(row, webhook.code, room)
     try:
-        status = _posted(row, webhook, room)
+        status, not_before = _posted(row, webhook, room)
     except (NotSent, NoReply) as error:
         room.shares.answered(app, answers=False)
         return _not_arrived(row, error.code, room)
@@ -127,24 +128,30 @@ def send(row: Row, webhook: Webhook | BadWebhook | None, room: Room) -> bool:
         return _not_arrived(row, "unsendable", room, over=True)
     room.shares.answered(app, answers=True)
     if not 200 <= status < 300:
-        return _not_arrived(row, f"http_{status}", room, over=status == 410)
+        if not_before is not None:
+            room.shares.rest(app, not_before)
+        return _not_arrived(row, f"http_{status}", room, over=status == 410, not_before=not_before)
     room.outbox.delivered(row, f"http_{status}", room.clock())
     log.debug("event.delivered event=%s type=%s app=%s", event.id, event.type, app)
     return True
 
 
-def _posted(row: Row, webhook: Webhook, room: Room) -> int:
+def _posted(row: Row, webhook: Webhook, room: Room) -> tuple[int, datetime | None]:
+    """The answer's status, and before when it wants nothing more, if it says so."""
     body = row.event.body()
     headers = webhook.headers(row.event.id, body, room.clock())
-    return room.http.send(
+    reply = room.http.send(
         "POST", webhook.url.get_secret_value(), json_body=body, headers=headers, seconds=REQUEST_SECONDS
-    ).status
+    )
+    return reply.status, not_asked_before(reply.status, reply.headers, room.clock())
 
 
-def _not_arrived(row: Row, last: str, room: Room, *, over: bool = False) -> bool:
+def _not_arrived(row: Row, last: str, room: Room, *, over: bool = False, not_before: datetime | None = None) -> bool:
     """It comes again after a pause, or not any more: 410 says that nobody wants it."""
     now, event = room.clock(), row.event
     again = None if over else next_try(row.tries, now, jitter=room.jitter())
+    if again is not None and not_before is not None:
+        again = max(again, not_before)
     if again is None:
         room.outbox.bury(row, last, now)
         log.error("event.dead event=%s type=%s app=%s last=%s", event.id, event.type, event.app, last)

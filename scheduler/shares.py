@@ -6,11 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 #: Of this process' threads, so many send events at most; the rest are the ticks'.
 THREADS = 16
 
-#: And so many for one app.
+#: And so many for one app, once its endpoint has answered; until then one, so that many that hang do not have all of
+#: them after a restart.
 SHARE = 4
 
 #: An app whose endpoint did not answer has one of them until it answers, and all of those together have so many.
@@ -21,7 +23,9 @@ class Shares:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()
-        self._slow: set[str] = set()
+        #: Whether an app's endpoint answered when it was last asked.
+        self._answers: dict[str, bool] = {}
+        self._rests: dict[str, datetime] = {}
 
     @contextmanager
     def taken(self, app: str) -> Iterator[bool]:
@@ -39,13 +43,26 @@ class Shares:
     def _is_free(self, app: str) -> bool:
         if self._busy.total() >= THREADS:
             return False
-        if app not in self._slow:
+        if self._answers.get(app):
             return self._busy[app] < SHARE
-        return self._busy[app] < 1 and sum(self._busy[each] for each in self._slow) < FOR_SLOW
+        if self._busy[app] > 0:
+            return False
+        return (
+            not self.is_slow(app) or sum(count for each, count in self._busy.items() if self.is_slow(each)) < FOR_SLOW
+        )
 
     def answered(self, app: str, *, answers: bool) -> None:
         with self._lock:
-            (self._slow.discard if answers else self._slow.add)(app)
+            self._answers[app] = answers
 
     def is_slow(self, app: str) -> bool:
-        return app in self._slow
+        return self._answers.get(app) is False
+
+    def rest(self, app: str, until: datetime) -> None:
+        """Leave an app's endpoint alone: it has said until when it wants no more."""
+        with self._lock:
+            self._rests[app] = max(until, self._rests.get(app, until))
+
+    def rests(self, app: str, now: datetime) -> bool:
+        until = self._rests.get(app)
+        return until is not None and now < until

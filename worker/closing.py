@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from actas.actions import Refused
 from actas.errors import ActasError, ClientRefused, ProviderBusy, ProviderUnavailable, TokenEndpointError
@@ -22,6 +23,13 @@ class Whose:
     grant: str
     #: None: an exchange, at the token endpoint.
     action: str | None = None
+    #: A job's id, or the name of a chore.
+    asked_by: str = ""
+
+    @property
+    def mark(self) -> str:
+        """It, among those whose requests failed: short, and digits only, whatever the ids are."""
+        return f"{crc32(f'{self.grant} {self.action} {self.asked_by}'.encode(errors='replace')):08x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +38,11 @@ class Pauses:
 
     first: timedelta
     longest: timedelta
-    #: So many failures in a row close it, over the whole fleet.
+    #: Failures of so many in a row close it, over the whole fleet.
     run: int = 1
 
 
-#: A provider in trouble: one user's post that it cannot digest is no run.
+#: A provider in trouble: one user's post that it cannot digest is no run, however often it is tried.
 TROUBLE = Pauses(timedelta(seconds=5), timedelta(minutes=5), run=5)
 
 #: What an operator must mend: credentials, credits.
@@ -55,6 +63,8 @@ class Closing:
     pauses: Pauses = OPERATOR
     #: It opens to one request first; else to all at its time, for then the limit is certainly over.
     probe: bool = True
+    #: Whose failure it is.
+    by: str = ""
 
 
 def closings(error: ActasError | None, whose: Whose) -> list[Closing]:
@@ -70,7 +80,7 @@ def closings(error: ActasError | None, whose: Whose) -> list[Closing]:
         case NotWritten() | ProviderBusy():
             return []
         case NotSent() | NoReply() | ProviderUnavailable():
-            return [Closing(_its_gate(whose), error.code, pauses=TROUBLE)]
+            return [Closing(_its_gate(whose), error.code, pauses=TROUBLE, by=whose.mark)]
     return []
 
 

@@ -232,7 +232,7 @@ class Exchange:
         # All that could fail on our side comes before the request: after it, the old token may be dead, and the new one
         # must find its key at hand.
         leased = held.grant
-        whose = Whose(leased.app, leased.provider, leased.id)
+        whose = Whose(leased.app, leased.provider, leased.id, asked_by=held.asked_by)
         client = self.vault.client_credentials(leased.app, leased.provider)
         check_client(client, leased)
         endpoint = TokenEndpoint(self.http, self.providers[leased.provider], client)
@@ -251,7 +251,9 @@ class Exchange:
             reached(FaultPoint.EXCHANGE_ANSWERED)
             self.slots.keep(leased, key, answer)
             reached(FaultPoint.EXCHANGE_RESCUED)
-            stored = self._store(leased, self._write(leased, answer, refresh_token, *fresh), answer)
+            overtook = held.unanswered or leased.unanswered_at is not None
+            write = self._write(leased, answer, refresh_token, *fresh)
+            stored = self._store(leased, write, answer, overtook=overtook)
             held.over = True
         self.gates.seen(None, whose)  # now that the new token is safe
         reached(FaultPoint.EXCHANGE_DONE)
@@ -308,7 +310,8 @@ class Exchange:
             return retrying(send)
         except GrantDead as dead:
             # Believed, unless the grant has moved on since we read it.
-            lost = rotates and (held.unanswered or grant.unanswered_at is not None)
+            unanswered = held.unanswered or grant.unanswered_at is not None or grant.overtook_at is not None
+            lost = rotates and unanswered
             cause = LOST_ROTATION if lost else dead.provider_code
             if not self.grants.require_reauthorization(grant, cause, self.clock(), owner=held.owner):
                 raise TokenPending from None  # it has moved on, or the lease is another's: look again
@@ -338,7 +341,7 @@ class Exchange:
         )
         return replace(write, data_key=new_key)
 
-    def _store(self, grant: Grant, write: TokenWrite, answer: Answer) -> Grant:
+    def _store(self, grant: Grant, write: TokenWrite, answer: Answer, *, overtook: bool = False) -> Grant:
         """Write the tokens; an outage is waited out while this process lives."""
         waiting = Retrying(
             retry=retry_if_exception_type((MongoUnavailable, MongoRefused)),
@@ -347,7 +350,7 @@ class Exchange:
             sleep=self.sleep,
             reraise=True,
         )
-        swapped = waiting(self.grants.swap_tokens, grant, write, self.clock())
+        swapped = waiting(self.grants.swap_tokens, grant, write, self.clock(), overtook=overtook)
         if swapped is None:
             swapped = waiting(self.grants.get, grant.id)
             if swapped is None or swapped.exchange_id != answer.exchange_id:

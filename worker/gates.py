@@ -165,7 +165,7 @@ class Gates(GateReader):
             now = self._clock()
             if closing.until is not None:
                 return shut(standing, now, closing.until, probe=closing.probe)
-            return failed(standing, now, closing.pauses)
+            return failed(standing, now, closing.pauses, closing.by)
 
         moved = self._move(closing.gate, fail)
         return moved[1] if moved is not None and moved[0].level == 0 < moved[1].level else None

@@ -15,14 +15,18 @@ RUN_SECONDS = timedelta(seconds=60)
 UNPROBED = timedelta(hours=1)
 
 
-def failed(gate: Standing, now: datetime, pauses: Pauses) -> Standing:
-    """After a failure: counted while the gate is open; the probe's closes it for longer; late ones say nothing new."""
+def failed(gate: Standing, now: datetime, pauses: Pauses, by: str) -> Standing:
+    """After a failure: counted while the gate is open; the probe's closes it for longer; late ones say nothing new.
+
+    Counted once, whoever tries again and again: what fails may be that one request, and no matter of the provider's.
+    """
     if gate.probing:
         return _closed(gate.level + 1, now, pauses)
     if gate.level > 0:
         return gate
-    if gate.failures + 1 < pauses.run:
-        return replace(gate, failures=gate.failures + 1)
+    failures = tuple(dict.fromkeys([*gate.failures, by]))
+    if len(failures) < pauses.run:
+        return replace(gate, failures=failures)
     return _closed(1, now, pauses)
 
 

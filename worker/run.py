@@ -180,7 +180,7 @@ def do(turn: Turn, room: Room, watch: Watch) -> None:
     claims = verified(turn.job, room)
     action = room.actions[claims.action]
     payload = action.parse(claims.payload)
-    whose = Whose(claims.app, claims.provider, claims.grant, action.name)
+    whose = Whose(claims.app, claims.provider, claims.grant, action.name, asked_by=claims.id)
     while len(turn.made) < action.steps(payload):
         grant = looked_up(claims, room)
         with room.gates.pass_through(whose, seconds=room.settings.job_lease_seconds) as said:

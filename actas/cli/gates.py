@@ -23,7 +23,7 @@ def list_gates(as_json: AsJson = False, every: bool = typer.Option(False, "--all
             "gate": gate,
             "until": f"{standing.until:%Y-%m-%dT%H:%M:%SZ}" if standing.closed(now) else None,
             "times": standing.level,
-            "failures": standing.failures,
+            "failures": len(standing.failures),
             "probe": "under way" if standing.probing and standing.closed(now) else None,
         }
         for gate, standing in standings

@@ -71,7 +71,7 @@ def grant_row(grant: Grant) -> dict[str, Any]:
 
 def grant_facts(grant: Grant) -> dict[str, Any]:
     """Everything about a grant that may be shown."""
-    names = ("created_at", "last_used_at", "refresh_expires_at", "care_at", "unanswered_at")
+    names = ("created_at", "last_used_at", "refresh_expires_at", "care_at", "unanswered_at", "overtook_at")
     facts = grant_row(grant) | {name: text(getattr(grant, name)) for name in names}
     facts["scopes"] = " ".join(sorted(grant.scopes))
     if grant.access_token is not None:

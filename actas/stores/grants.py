@@ -20,7 +20,7 @@ SECRET_FIELDS = ("refresh_token", "access_token", "data_key")
 
 #: What is said of the tokens a grant holds, and goes with them.
 PASSING_FIELDS = (
-    *("exchange_lease", "failure", "unanswered_at", "refused_at", "renewal"),
+    *("exchange_lease", "failure", "unanswered_at", "overtook_at", "refused_at", "renewal"),
     *("refresh_absolute_at", "refresh_expires_at", "care_at", "revoke_at", "preflight_at"),
 )
 
@@ -203,7 +203,7 @@ class Grants:
         self._grants.update_one(query, [*update, {"$unset": "exchange_lease"}])
 
     @translated
-    def swap_tokens(self, grant: Grant, write: TokenWrite, now: datetime) -> Grant | None:
+    def swap_tokens(self, grant: Grant, write: TokenWrite, now: datetime, *, overtook: bool = False) -> Grant | None:
         """Write an exchange's tokens if the grant is still at the generation and data key they came from.
 
         Whatever its status: a grant being revoked must not keep a live token that nobody knows of. One that was called
@@ -216,6 +216,7 @@ class Grants:
             "status": {"$cond": [CALLED_LOST, str(GrantStatus.ACTIVE), "$status"]},
             "failure": {"$cond": [CALLED_DEAD, "$failure", "$$REMOVE"]},
             "unanswered_at": {"$cond": [CALLED_LOST, {"$ifNull": ["$unanswered_at", now]}, "$$REMOVE"]},
+            "overtook_at": now if overtook else "$$REMOVE",
             "untold": told_if(CALLED_LOST, note(EventType.GRANT_RECOVERED, now, code="late_reply")),
         }
         doc = self._grants.find_one_and_update(

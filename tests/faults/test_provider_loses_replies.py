@@ -126,16 +126,16 @@ def test_a_provider_that_acts_late_on_both_requests_leaves_a_lost_rotation(clien
     assert family(sandbox, case.user)["exchanges"] == 1
 
 
-def test_a_provider_that_acts_late_on_a_request_whose_repetition_it_has_answered_is_quoted(
+def test_a_provider_that_acts_late_on_a_request_whose_repetition_it_has_answered_leaves_a_lost_rotation(
     client, sandbox, posts, cases, stale
 ):
-    """It takes the late one for reuse. Nothing of ours was lost: what stands there is its own word."""
+    """It takes the late one for reuse, and says what it says when a user withdraws: nobody did."""
     case = cases["acts late on the first"]
     assert client.wait(case.job, timeout=SECONDS).status is JobStatus.SUCCEEDED
     eventually(lambda: family(sandbox, case.user)["reuse"] == 1, what="it has taken the late request for reuse")
     stale(case.user)
     again = client.schedule("x.post", user=case.user, payload={"text": "afterwards"})
-    assert stands_dead(client, Case(case.user, again.id)) == "invalid_request"
+    assert stands_dead(client, Case(case.user, again.id)) == LOST
     assert posts(case.user) == ["done"]
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -426,6 +427,67 @@ def test_an_event_that_nobody_takes_for_three_days_is_kept_as_dead_and_can_be_se
     assert console.invoke(console_app, ["events", "retry", shown["id"]]).exit_code != 0
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("dated", [False, True])
+def test_an_endpoint_that_says_when_to_come_back_is_left_alone_until_then(ticks, there, ended, documents, status, dated):  # fmt: skip
+    ticks.now = ticks.now.replace(microsecond=0)  # which an HTTP date does not have
+    ticks.wants("demo", there)
+    until = ticks.now + 20 * MINUTE
+    there.answer = lambda _: (status, {"retry-after": format_datetime(until, usegmt=True) if dated else "1200"})
+    ended()
+    ended()
+    ticks.go()
+    assert len(there.requests) == 1, "the other event is not sent there either"
+    assert sorted(row["tries"] for row in rows(documents)) == [0, 1], "and spends no try"
+    there.answer = lambda _: (200, {})
+    ended()
+    for at in (timedelta(seconds=5), 5 * MINUTE + timedelta(seconds=5), 20 * MINUTE - timedelta(seconds=1)):
+        ticks.now = until - 20 * MINUTE + at
+        ticks.go()
+        assert len(there.requests) == 1, at
+    assert send_events("demo", ticks.room) == {"sent": 0, "failed": 0}, "nor if it is asked for all the same"
+    ticks.now = until
+    ticks.go()
+    assert {row["state"] for row in rows(documents)} == {"delivered"}
+    assert (len(there.requests), len(set(there.ids))) == (4, 3)
+
+
+def test_an_endpoint_that_wants_to_be_left_alone_holds_up_no_other(ticks, there, ended):
+    with receiver() as busy:
+        busy.answer = lambda _: (429, {"retry-after": "1200"})
+        ticks.wants("busy", busy)
+        ticks.wants("demo", there)
+        ended("busy")
+        ticks.go()
+        ended("busy")
+        ended("demo")
+        ticks.go()
+        assert (len(busy.requests), len(there.requests)) == (1, 1)
+        assert ticks.asked == ["demo"]
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "pause"),
+    [
+        (429, str(10**9), PAUSES[-1]),  # a broken header must not shelve an app's events for years
+        (503, "1", PAUSES[0]),  # sooner than we would
+        (429, "soon", PAUSES[0]),
+        (500, "1200", PAUSES[0]),  # it has no meaning there (RFC 9110)
+    ],
+)
+def test_what_is_said_of_coming_back_is_believed_within_reason(ticks, there, ended, status, after, pause):
+    ticks.wants("demo", there)
+    there.answer = lambda _: (status, {"retry-after": after})
+    ended()
+    ticks.go()
+    ticks.now += pause - timedelta(seconds=1)
+    ticks.go()
+    assert len(there.requests) == 1
+    ticks.now += timedelta(seconds=1)
+    ticks.go()
+    assert len(there.requests) == 2
+
+
 def test_gone_is_not_tried_again(ticks, there, ended, documents):
     ticks.wants("demo", there)
     there.answer = lambda _: (410, {})
@@ -454,6 +516,7 @@ def test_a_hanging_endpoint_ends_in_time_and_holds_up_no_other_app(ticks, there,
     monkeypatch.setattr("scheduler.deliver.REQUEST_SECONDS", 1)
     with hanging() as url, ExitStack() as ending:
         ticks.wants("stuck", url)
+        ticks.room.shares.answered("stuck", answers=True)  # until now
         ticks.wants("demo", there)
         for _ in range(30):
             ended("stuck")

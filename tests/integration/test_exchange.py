@@ -15,10 +15,10 @@ from pymongo import MongoClient
 from actas import Client, Grant, GrantStatus, JobStatus
 from actas.embedded.stack import Stack
 from actas.envelope import Purpose
-from actas.errors import MongoUnavailable, ProviderUnavailable
+from actas.errors import GrantDead, MongoUnavailable, ProviderUnavailable
 from actas.fault_points import FaultPoint, listen
 from actas.gates import exchange_gate
-from actas.http import NotSent
+from actas.http import NoReply, NotSent
 from actas.oauth import TokenEndpoint
 from actas.providers import Providers
 from actas.providers.model import RefreshProfile
@@ -233,6 +233,40 @@ def test_a_reply_lost_in_the_first_try_is_not_forgotten_for_what_the_second_says
     assert (row["state"], look(room, stale).unanswered_at is None) == ("unknown", False)
 
 
+@pytest.mark.parametrize("lost", [1, 2], ids=["in this exchange", "in the one before"])
+@pytest.mark.parametrize("then", [0, 1], ids=["at the next exchange", "long after"])
+def test_a_request_that_the_provider_acts_on_late_is_the_cause_that_is_named(
+    room, documents, sandbox, stale, user, monkeypatch, lost, then
+):
+    """Nobody withdrew anything: it takes the request that a later one had overtaken for reuse."""
+    refresh, sent = TokenEndpoint.refresh, []
+
+    def overtaken(*args, **kwargs):
+        sent.append((args, kwargs))
+        if len(sent) <= lost:
+            raise NoReply
+        return refresh(*args, **kwargs)
+
+    def exchange() -> None:
+        documents.grants.update_one({"_id": stale.id}, {"$unset": {"access_token": ""}})
+        room.exchange.access_token(look(room, stale))
+
+    monkeypatch.setattr(TokenEndpoint, "refresh", overtaken)
+    if lost == 2:  # both tries
+        with pytest.raises(NoReply):
+            exchange()
+    exchange()
+    there = look(room, stale)
+    assert (there.status, there.generation, there.failure, there.unanswered_at) == (GrantStatus.ACTIVE, 2, None, None)
+    for _ in range(then):
+        exchange()
+    with pytest.raises(GrantDead):
+        refresh(*sent[0][0], **sent[0][1])
+    with pytest.raises(NeedsUser):
+        exchange()
+    assert look(room, stale).failure.code == ("lost_rotation" if not then else "invalid_request")
+
+
 def test_failures_are_counted_since_the_last_success(room, sandbox, stale, user):
     sandbox.misbehave("token", "status", status=429, times=2, account=user)
     sandbox.misbehave("token", "status", status=400, body={"error": "temporarily_unavailable"}, times=1, account=user)
@@ -313,8 +347,8 @@ def test_an_answer_lost_on_the_way_from_mongodb_is_recognised(room, sandbox, sta
         def __getattr__(self, name: str) -> Any:
             return getattr(self._grants, name)
 
-        def swap_tokens(self, *args: Any) -> Any:
-            swapped = self._grants.swap_tokens(*args)
+        def swap_tokens(self, *args: Any, **kwargs: Any) -> Any:
+            swapped = self._grants.swap_tokens(*args, **kwargs)
             if not self._lost:
                 self._lost = True
                 raise MongoUnavailable

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.errors import MongoUnavailable, ProviderUnavailable, Unavailable, VaultUnavailable
 from actas.gates import AtGate, all_gate, client_gate, exchange_gate, grant_gate, provider_gate, token_gate
+from actas.ids import new_id
 from tests.support import eventually, made_stale, open_all_gates, settings_from
 from worker.closing import OPERATOR, TROUBLE, Whose
 from worker.errors import OutOfCredits, UsageCapped
@@ -79,8 +81,9 @@ def passes(gates: Gates, whose: Whose) -> bool:
 
 
 def fail(gates: Gates, whose: Whose, times: int) -> None:
+    """So many jobs, one after the other."""
     for _ in range(times):
-        gates.seen(FAILURE, whose)
+        gates.seen(FAILURE, replace(whose, asked_by=new_id()))
 
 
 # --- a provider in trouble, in Redis ---
@@ -96,6 +99,14 @@ def test_a_run_of_failures_closes_the_providers_gate_and_an_answer_breaks_it(gat
         provider_gate(whose.provider)
     }
     assert passes(gates, Whose("demo", f"{whose.provider}-other", whose.grant, whose.action))
+
+
+def test_one_job_that_fails_again_and_again_holds_up_nobody_else(gates, whose):
+    for _ in range(60):
+        gates.seen(FAILURE, whose)
+    assert passes(gates, whose)
+    fail(gates, whose, TROUBLE.run - 1)
+    assert not passes(gates, whose), "with others it counts as one"
 
 
 def crowd(gates: Gates, whose: Whose, answered: threading.Event, threads: int = 32) -> tuple[list[int], Callable]:
@@ -347,6 +358,20 @@ def test_a_provider_in_trouble_is_asked_by_one_and_all_are_done_when_it_is_well(
     assert {(job.status, job.attempts) for job in done} == {(JobStatus.SUCCEEDED, 1)}
     assert [posts(each) for each in users] == [["patience"]] * len(users)
     assert room.gates.closed([provider_gate("x")]) == {}
+
+
+@pytest.mark.parametrize(("where", "gate"), [("tweets", provider_gate("x")), ("token", token_gate("x"))])
+def test_where_there_is_one_user_only_the_jobs_find_it_out(
+    client, connect, sandbox, room: Room, documents, user, where, gate
+):
+    connect(user)
+    if where == "token":
+        made_stale(documents, user)
+    sandbox.misbehave(where, "status", status=503, body={})
+    jobs = [post(client, user, f"{n}") for n in range(TROUBLE.run)]
+    eventually(lambda: room.gates.closed([gate]), seconds=60, what="the gate is closed")
+    sandbox.behave()
+    assert {client.wait(job.id, timeout=60).status for job in jobs} == {JobStatus.SUCCEEDED}
 
 
 def test_a_token_endpoint_in_trouble_holds_up_only_those_who_need_it(

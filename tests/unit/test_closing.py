@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from actas.errors import (
 )
 from actas.gates import LONGEST, Standing
 from actas.http import NoReply, NotSent, NotWritten
+from actas.ids import new_id
 from actas.oauth import MALFORMED
 from worker.closing import OPERATOR, TROUBLE, Pauses, Whose, busy, closings, openings
 from worker.errors import AccessTokenRefused, NeedsUser, OutOfCredits, RateLimited, TokenPending, UsageCapped
@@ -112,14 +114,33 @@ kinds = st.sampled_from([TROUBLE, OPERATOR, OURS])
 
 
 def run(count: int, pauses: Pauses, gate: Standing = OPEN, now: datetime = NOW) -> Standing:
-    for _ in range(count):
-        gate = failed(gate, now, pauses)
+    """So many failures, each of another request."""
+    for n in range(count):
+        gate = failed(gate, now, pauses, f"{n:08x}")
     return gate
 
 
 def test_a_run_of_failures_closes_and_a_shorter_one_does_not():
     assert not run(TROUBLE.run - 1, TROUBLE).closed(NOW)
     assert run(TROUBLE.run, TROUBLE) == Standing(NOW + TROUBLE.first, level=1)
+
+
+def test_a_request_that_fails_again_and_again_is_no_run():
+    gate = OPEN
+    for _ in range(100):
+        for by in range(TROUBLE.run - 1):
+            gate = failed(gate, NOW, TROUBLE, f"{by:08x}")
+    assert not gate.closed(NOW)
+    assert failed(gate, NOW, TROUBLE, "another").closed(NOW)
+
+
+def test_a_run_is_of_jobs_and_not_of_users():
+    """Else, where there is one user only, a provider that is down would be asked by all his jobs."""
+    whoses = [POST, *(replace(POST, asked_by=f"j{n}") for n in range(3)), replace(POST, grant="g2"), EXCHANGE]
+    assert len({whose.mark for whose in whoses}) == len(whoses)
+    assert {closing.by for whose in whoses for closing in closings(NoReply(), whose)} == {each.mark for each in whoses}
+    assert replace(POST, asked_by="j1").mark == replace(POST, asked_by="j1").mark
+    assert Whose("a", "x", "\udc80, \n", "x.post").mark.isalnum()
 
 
 def test_those_who_had_asked_before_it_closed_do_not_close_it_for_longer():
@@ -132,7 +153,7 @@ def test_each_probe_that_fails_doubles_the_pause_up_to_the_longest(pauses, times
     now, gate, before = NOW, run(pauses.run, pauses), pauses.first
     for _ in range(times):
         now = gate.until
-        gate = failed(taken(gate, now, 50), now, pauses)
+        gate = failed(taken(gate, now, 50), now, pauses, "same")
         assert gate.until - now == min(before * 2, pauses.longest)
         assert gate.closed(now)
         before = gate.until - now
@@ -177,7 +198,7 @@ def test_however_a_gate_is_moved_it_is_never_closed_for_ever(start, pauses, move
     for move in moves:
         match move:
             case "fail":
-                gate = failed(gate, now, pauses)
+                gate = failed(gate, now, pauses, new_id())
             case "take" if half_open(gate, now):
                 gate = taken(gate, now, 50)
             case "back" if gate.probing:

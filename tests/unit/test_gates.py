@@ -14,7 +14,8 @@ NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 times = st.integers(0, 4 * 10**12).map(
     lambda ms: datetime.fromtimestamp(ms // 1000, UTC) + timedelta(milliseconds=ms % 1000)
 )
-standings = st.builds(Standing, times, st.integers(0, 100), st.integers(0, 100), st.booleans())
+marks = st.from_regex("[0-9a-f]{8}", fullmatch=True)
+standings = st.builds(Standing, times, st.integers(0, 100), st.lists(marks, max_size=4).map(tuple), st.booleans())
 
 
 @given(standings)

@@ -1,4 +1,4 @@
-"""The pages keep up with the files: links lead somewhere."""
+"""The pages keep up with the files: links lead somewhere, and operators find what they are told to look for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+
+from actas.http import NoReply, NotSent, NotWritten
+from actas.webhooks import BadWebhook
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
@@ -20,3 +23,24 @@ def test_every_link_leads_to_a_file(page):
     text, folder = (REPOSITORY / page).read_text(), (REPOSITORY / page).parent
     targets = re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", text)
     assert [target for target in targets if not (folder / target).exists()] == []
+
+
+def sources(*parts: str) -> str:
+    return "\n".join(file.read_text() for part in parts for file in sorted((REPOSITORY / part).rglob("*.py")))
+
+
+def test_what_operators_are_told_to_look_for_in_the_log_is_what_is_logged():
+    page, code = (REPOSITORY / "docs/operations.md").read_text(), sources("worker", "scheduler")
+    words = {match[0]: match[1] for match in re.finditer(r"`(\w+\.\w+) (?:\w+=)?\S", page)}
+    logged = {name.partition(" ")[0] for name in re.findall(r'log\.\w+\((?:level, )?"([^"]+)"', code)}
+    skipped = {f"{tick}.skipped" for tick in re.findall(r"return tick\((\w+)\)", code)}
+    assert {"gate.closed", "event.failed", "dispatch.skipped"} <= set(words.values())
+    assert set(words.values()) - logged - skipped == set()
+
+
+def test_however_the_last_try_of_an_event_ended_the_page_says_what_that_is():
+    page, code = (REPOSITORY / "docs/operations.md").read_text(), (REPOSITORY / "scheduler/deliver.py").read_text()
+    ends = set(re.findall(r'(?:bury|_not_arrived)\(row, "(\w+)"', code))
+    ends |= {error.code for error in (NotSent, NotWritten, NoReply, BadWebhook)}
+    assert "unsendable" in ends
+    assert {end for end in ends if not re.search(rf"`(last=)?{end}`", page)} == set()

@@ -221,6 +221,7 @@ def test_while_vault_is_away_nobody_knows_who_wants_events():
 
 def test_an_app_has_its_share_of_the_threads_and_the_rest_is_the_others():
     shares = Shares()
+    shares.answered("a", answers=True)
     held = [shares.taken("a") for _ in range(SHARE + 1)]
     assert [each.__enter__() for each in held] == [True] * SHARE + [False]
     with shares.taken("b") as free:
@@ -247,6 +248,19 @@ def test_an_endpoint_that_does_not_answer_holds_one_thread_only():
         assert (first, second) == (True, True)
 
 
+def test_an_endpoint_of_which_nothing_is_known_yet_has_one_thread():
+    """After a restart nothing is known of any, and a few that hang would have all threads at once."""
+    shares = Shares()
+    with ExitStack() as held:
+        for n in range(SHARE):
+            assert [held.enter_context(shares.taken(f"new{n}")) for _ in range(SHARE)] == [True, *[False] * (SHARE - 1)]
+        with shares.taken("well") as free:
+            assert free
+    shares.answered("new0", answers=True)
+    with ExitStack() as held:
+        assert [held.enter_context(shares.taken("new0")) for _ in range(SHARE)] == [True] * SHARE
+
+
 def test_endpoints_that_do_not_answer_have_half_of_the_threads_together():
     shares = Shares()
     for n in range(THREADS):
@@ -254,6 +268,7 @@ def test_endpoints_that_do_not_answer_have_half_of_the_threads_together():
     with ExitStack() as held:
         taken = [held.enter_context(shares.taken(f"slow{n}")) for n in range(THREADS)]
         assert taken == [True] * FOR_SLOW + [False] * (THREADS - FOR_SLOW)
+        shares.answered("well", answers=True)
         assert [held.enter_context(shares.taken("well")) for _ in range(SHARE)] == [True] * SHARE
     with shares.taken(f"slow{THREADS - 1}") as free:
         assert free
