@@ -71,10 +71,10 @@ class Announcer:
 
     def _look(self) -> datetime | None:
         """Ask what is away, if it is time to, and do what follows; until when it lasts."""
-        self._become(well=self._well and not self.outage.seems_to_begin())  # to ask takes its time
-        if not self._well or time.monotonic() >= self._again_at:
-            self._announce()
         try:
+            self._become(well=self._well and not self.outage.seems_to_begin())  # to ask takes its time
+            if not self._well or time.monotonic() >= self._again_at:
+                self._announce()
             until = self.outage.lasts()
         except Exception as error:  # noqa: BLE001 - who cannot tell goes on: what is away will show itself
             log.warning("outage.unknown error=%s", type(error).__name__)
