@@ -37,7 +37,10 @@ class Slots:
         self._redis.close()
 
     def announce(self, worker: str, count: int) -> None:
-        """Say that this process is there and runs so many jobs at once; to be said again before it ends to hold."""
+        """Say that this process is there and runs so many jobs at once; to be said again before it ends to hold.
+
+        0: it is there and takes none. What is said last counts, until it is withdrawn.
+        """
         try:
             now = self._now()
             self._redis.zadd(KEY, {f"{worker}:{count}": now + VALID_SECONDS})
@@ -46,21 +49,25 @@ class Slots:
             log.warning("slots.announce redis=%s", type(error).__name__)
 
     def withdraw(self, worker: str, count: int) -> None:
-        """Say that this process takes no more jobs."""
+        """Take back what was said."""
         try:
             self._redis.zrem(KEY, f"{worker}:{count}")
         except redis.RedisError as error:
             log.warning("slots.withdraw redis=%s", type(error).__name__)
 
     def living(self) -> dict[str, int]:
-        """By worker process: how many jobs it runs at once. Empty if nobody has said so, or Redis does not say."""
+        """By worker process that takes any: how many jobs it runs at once. If none does, all that are there, with 0.
+
+        Empty if nobody has said so, or Redis does not say.
+        """
         try:
             found = self._redis.zrangebyscore(KEY, self._now(), "+inf")
         except (redis.RedisError, UnicodeDecodeError) as error:  # the latter: what is there is no text
             log.warning("slots.living redis=%s", type(error).__name__)
             return {}
-        said = (str(member).rpartition(":") for member in found)
-        return {worker: min(int(count), MOST) for worker, _, count in said if count.isdecimal() and int(count)}
+        members = (str(member).rpartition(":") for member in found)
+        said = {worker: min(int(count), MOST) for worker, _, count in members if count.isdecimal()}
+        return {worker: count for worker, count in said.items() if count} or said
 
     def _now(self) -> float:
         seconds, microseconds = self._redis.time()

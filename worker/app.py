@@ -42,7 +42,25 @@ OUT_OF_SHAPE = (ValueError, TypeError, AttributeError, LookupError, RecursionErr
 
 
 class Consumer(consumer.Consumer):
-    """Celery's own, but what it cannot take is thrown away."""
+    """Celery's own, but what it cannot take is thrown away, and it may be told to take nothing."""
+
+    #: Where nothing can be done with messages they stay in their queues, for whoever can.
+    taking = True
+
+    def take(self, taking: bool) -> None:  # noqa: FBT001 - a state, not an option
+        """Take messages from now on, or none; may be called in any thread."""
+        if taking is not self.taking:
+            self.taking = taking
+            self.call_soon(self._as_told)
+
+    def on_ready(self) -> None:
+        """After each connection to the broker: Celery takes messages from all queues then."""
+        super().on_ready()
+        self._as_told()
+
+    def _as_told(self) -> None:
+        if self.task_consumer is not None:  # there is none between two connections
+            (self.task_consumer.consume if self.taking else self.task_consumer.cancel)()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         take = super().create_task_handler(*args, **kwargs)

@@ -1,16 +1,16 @@
 """Outages of ours: this process does not reach Vault or MongoDB. One of its threads asks whether they are back.
 
-Each process has a gate of its own: what it does not reach, others may.
+Each process has a gate of its own: what it does not reach, others may. ``worker.announcing`` leaves them the messages.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from actas.errors import ActasError, MongoUnavailable, VaultUnavailable
-from actas.gates import all_gate
+from actas.gates import AtGate, all_gate
 from worker.closing import Closing, Pauses
 from worker.gates import Gates
 
@@ -24,11 +24,28 @@ ASKING_SECONDS = 20
 
 
 class Outage:
-    def __init__(self, gates: Gates, worker: str, asks: Sequence[Callable[[], None]]) -> None:
-        """``asks``: each asks one of ours whether it is there, and raises if not; ``worker``: who announces slots."""
+    def __init__(
+        self,
+        gates: Gates,
+        worker: str,
+        asks: Sequence[Callable[[], None]],
+        *,
+        seems_to_begin: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Be the outage of one process.
+
+        Args:
+            gates: where its gate is.
+            worker: who announces slots.
+            asks: each asks one of ours whether it is there, and raises if not.
+            seems_to_begin: whether MongoDB seems to be away, without asking.
+        """
         self._gates = gates
         self._gate = all_gate(worker)
         self._asks = asks
+        self.seems_to_begin = seems_to_begin
+        #: Called whenever ``lasts`` may have changed.
+        self.moved: Callable[[], None] = lambda: None
 
     def check(self) -> None:
         """Pass if nothing of ours is known to be away; the first to come after a pause asks.
@@ -40,12 +57,27 @@ class Outage:
             if probes and not self._well():
                 self._gates.check([self._gate])
 
+    def lasts(self) -> datetime | None:
+        """As ``check``, but None if nothing is away, and else until when nobody asks again.
+
+        It asks, too, if MongoDB seems to be away: each job that finds out for itself waits for a timeout.
+        """
+        if self.seems_to_begin():
+            self.seen(MongoUnavailable())
+        try:
+            self.check()
+        except AtGate as closed:
+            return closed.until
+        return None
+
     def seen(self, error: Exception) -> None:
         """If something of ours seems to be away: keep all others from it while we ask, and longer if it is."""
         if isinstance(error, VaultUnavailable | MongoUnavailable) and self._gates.take(
             self._gate, ASKING_SECONDS, however=True
         ):
+            self.moved()  # to ask may take as long as the job has waited already
             self._well()
+            self.moved()
 
     def _well(self) -> bool:
         """Ask, and open the gate or close it for longer."""

@@ -113,7 +113,12 @@ class Room:
             keys=keys,
             http=http,
             gates=gates,
-            outage=Outage(gates, name, [vault.check, lambda: database.check(documents)]),
+            outage=Outage(
+                gates,
+                name,
+                [vault.check, lambda: database.check(documents)],
+                seems_to_begin=lambda: not database.is_within_reach(documents),
+            ),
             slots=slots,
             exchange=Exchange(
                 grants=grants,

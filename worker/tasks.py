@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 
 
 #: A message that this process can do nothing with now is held for so long before it is back in the queue, for whoever
-#: takes it: nothing of ours is to be stormed, and a sick worker is not to take more of them than a well one. It costs a
-#: thread, and is over long before the broker would give the message to somebody else.
+#: takes it: nothing of ours is to be stormed, and a sick worker is not to take more of them than a well one until it
+#: knows that it is sick. It costs a thread, and is over long before the broker would give the message to somebody else.
 PAUSE_SECONDS = 3
 
 
@@ -78,12 +78,19 @@ def open_room(sender: Any, **_: Any) -> None:
 
 @worker_ready.connect
 def announce(sender: Any, **_: Any) -> None:
-    """Say how many jobs run here at once, until this process is told to stop."""
-    redis_url = room().settings.redis_url
-    if ACT_QUEUE in app.amqp.queues.consume_from and redis_url is not None:
-        announcer = Announcer(Slots(redis_url), room().name, sender.controller.concurrency)
-        worker_shutting_down.connect(lambda **_: announcer.end(), weak=False)
-        announcer.start()
+    """Say how many jobs run here at once, and take no messages while ours are away, until we are told to stop."""
+    here, redis_url = room(), room().settings.redis_url
+    acts = ACT_QUEUE in app.amqp.queues.consume_from
+    announcer = Announcer(
+        worker=here.name,
+        count=sender.controller.concurrency,
+        slots=Slots(redis_url) if acts and redis_url is not None else None,
+        outage=here.outage,
+        take=sender.take,
+        clock=here.clock,
+    )
+    worker_shutting_down.connect(lambda **_: announcer.end(), weak=False)
+    announcer.start()
 
 
 def strict(*args: Any, **kwargs: Any) -> Callable[..., Any]:

@@ -116,6 +116,11 @@ def unclamped(database: Documents) -> Documents:
     return database.with_options(codec_options=options)
 
 
+def is_within_reach(database: Documents) -> bool:
+    """Whether a primary is known, by what the driver has seen last; nobody is asked."""
+    return database.client.topology_description.has_writable_server()
+
+
 @translated
 def check(database: Documents) -> None:
     """Make sure this is a MongoDB we can keep promises on.

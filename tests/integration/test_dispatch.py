@@ -536,6 +536,27 @@ def test_what_workers_say_holds_for_a_while_and_until_they_take_it_back(servers,
     schedulers.close()
 
 
+def test_a_worker_that_takes_no_jobs_is_counted_only_if_none_does(slots, redis_admin):
+    redis_admin.delete(KEY)
+    slots.announce("host:1", 64)
+    slots.announce("host:2", 8)
+    slots.announce("host:1", 0)
+    assert slots.living() == {"host:2": 8}, "what was said last counts"
+    slots.withdraw("host:1", 64)
+    slots.announce("host:2", 0)
+    assert slots.living() == {"host:1": 0, "host:2": 0}, "they are there, and their gates are looked at"
+    slots.announce("host:1", 64)
+    assert slots.living() == {"host:1": 64}
+    redis_admin.delete(KEY)
+
+
+def test_nothing_is_sent_while_all_workers_take_none_and_are_sick(dispatcher, add, redis_admin):
+    add(4)
+    dispatcher.slots = {"host:1": 0}
+    redis_admin.set(PREFIX + all_gate("host:1"), Standing(utc_now() + timedelta(minutes=1), level=1).as_text())
+    assert dispatcher.tick() == []
+
+
 def test_nonsense_among_them_is_passed_over(slots, redis_admin):
     far = dict.fromkeys(("host:1:-5", "host:1:many", "", "host:2:0", "host:3:7", f"host:4:{10**9}"), 10**12)
     redis_admin.zadd(KEY, far)

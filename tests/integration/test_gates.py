@@ -281,6 +281,23 @@ def test_a_worker_that_is_sick_holds_up_no_other(gates):
     Outage(gates, "well", [lambda: None]).check()
 
 
+def test_who_seems_to_have_lost_mongodb_asks_before_any_job_meets_it(gates):
+    moved, seems = [], [True]
+
+    def away() -> None:
+        moved.append("asked")
+        raise MongoUnavailable
+
+    outage = Outage(gates, "w", [away], seems_to_begin=lambda: seems[0])
+    outage.moved = lambda: moved.append("moved")
+    until = outage.lasts()
+    assert until == outage.lasts() == gates.closed([all_gate("w")])[all_gate("w")]
+    assert moved == ["moved", "asked", "moved"], "who takes messages knows before it is asked, and after"
+    seems[0] = False
+    gates.open(all_gate("w"))
+    assert outage.lasts() is None
+
+
 def test_a_failure_that_only_seemed_to_be_an_outage_closes_nothing(gates):
     outage = Outage(gates, "w", [lambda: None])
     outage.seen(VaultUnavailable())

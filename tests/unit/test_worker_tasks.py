@@ -71,6 +71,32 @@ told(at_its_time)
     assert "mongodb_unavailable" in says
 
 
+def test_a_worker_that_is_to_take_nothing_takes_nothing_after_a_new_connection_either():
+    """Celery takes messages from all queues whenever it is connected anew."""
+    code = """
+from worker.app import Consumer
+class Taking:
+    def consume(self):
+        print('takes')
+    def cancel(self):
+        print('takes nothing')
+consumer = Consumer.__new__(Consumer)
+consumer.task_consumer, consumer.init_callback, soon = Taking(), None, []
+consumer.call_soon = soon.append
+consumer.take(True)
+print(len(soon))
+consumer.take(False)
+soon.pop()()
+consumer.on_ready()
+consumer.task_consumer = None
+consumer.take(True)
+soon.pop()()
+consumer.task_consumer = Taking()
+consumer.on_ready()
+"""
+    assert python(code).splitlines() == ["0", "takes nothing", "takes nothing", "takes"]
+
+
 def test_a_tick_that_still_runs_is_not_begun_again_and_holds_up_no_other():
     """Ticks of one kind, slower than their interval, would hold every thread of the scheduler in the end."""
     code = """
