@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 from actas.celery_config import ACT_QUEUE
-from actas.gates import AtGate, after_opening, all_gate, called, client_gate, grant_gate, provider_gate
+from actas.gates import all_gate, client_gate, provider_gate
 from actas.ids import new_id
-from actas.records import JobError
-from actas.stores.dispatching import Due, Pair
+from actas.stores.dispatching import Pair
+from scheduler.oldest import oldest
 from scheduler.room import Room
 from scheduler.turns import turns
 
@@ -31,12 +28,9 @@ CROWDED = 0.75
 #: Jobs moved at once.
 BATCH = 250
 
-#: Apps, each with a provider, that one tick serves; if there are more with due jobs, the next ticks go on from there.
-#: Each costs some queries, and a tick that looked at thousands would leave the fleet idle meanwhile.
+#: So many of those who have due jobs are looked at together: each costs some queries, and if thousands were looked at
+#: before anything is sent, the fleet would stand idle meanwhile.
 PAIRS = 200
-
-#: How often a tick reads on past those jobs of one app and provider whose user must wait.
-LOOKS = 10
 
 #: A tick goes on refilling so long: a backlog is not bound to one batch a second. The next tick comes after a second.
 SECONDS = 0.8
@@ -48,22 +42,51 @@ def dispatch(room: Room) -> dict[str, int]:
 
     A crash between the mark and the send leaves jobs ``queued`` without a message; rescue brings those back.
     """
-    ends_at = room.monotonic() + SECONDS
-    sent = 0
-    if room.dispatching.is_anything_due(room.clock()):
+    tick = Tick(room.monotonic() + SECONDS)
+    seen: set[Pair] = set()
+    rest = room.dispatching.is_anything_due(room.clock())
+    while rest:
         pairs = room.dispatching.due_pairs(room.clock(), after=room.round.after, limit=PAIRS)
-        room.round.after = pairs[-1] if len(pairs) == PAIRS else None
-        crowd = Crowd(
-            apps=room.dispatching.are_several("app", {pair.app for pair in pairs}),
-            providers=room.dispatching.are_several("provider", {pair.provider for pair in pairs}),
+        rest = len(pairs) == PAIRS and not seen.issuperset(pairs)
+        seen.update(pairs)
+        if not serve(Window.of(pairs, room), tick, room, others=rest):
+            break  # the next tick begins with the same ones
+        room.round.after = pairs[-1] if pairs else None
+        rest = rest and not tick.is_over(room)
+    return {"sent": tick.sent, "put_back": tick.put_back}
+
+
+@dataclass(slots=True)
+class Tick:
+    ends_at: float
+    sent: int = 0
+    #: Jobs of users whose limit is exhausted.
+    put_back: int = 0
+
+    def is_over(self, room: Room, *, after: float = 0) -> bool:
+        return room.monotonic() + after > self.ends_at
+
+
+@dataclass(slots=True)
+class Window:
+    """Some of those who have due jobs."""
+
+    #: Who may have more of them, and has no closed gate.
+    due: set[Pair]
+    #: Of those, whose oldest ones were put back: it is worth to read on.
+    wading: set[Pair]
+    #: Whether there are several apps, or providers, with jobs that are due, or will be.
+    several_apps: bool
+    several_providers: bool
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], room: Room) -> Window:
+        return cls(
+            due=at_open_gates(room, pairs),
+            wading=set(),
+            several_apps=room.dispatching.are_several("app", {pair.app for pair in pairs}),
+            several_providers=room.dispatching.are_several("provider", {pair.provider for pair in pairs}),
         )
-        due = at_open_gates(room, pairs)
-        while due:
-            sent += refill(room, due, crowd)
-            if not due or room.monotonic() + PAUSE_SECONDS > ends_at:
-                break
-            room.pause(PAUSE_SECONDS)
-    return {"sent": sent}
 
 
 def at_open_gates(room: Room, pairs: Sequence[Pair]) -> set[Pair]:
@@ -76,69 +99,53 @@ def at_open_gates(room: Room, pairs: Sequence[Pair]) -> set[Pair]:
     return {pair for pair, on_its_way in gates.items() if not on_its_way & closed}
 
 
+def serve(window: Window, tick: Tick, room: Room, *, others: bool) -> bool:
+    """Send their jobs as there is room, while there is time; False if there was no room at all.
+
+    If there are ``others``, they come as soon as these cannot use what is free.
+    """
+    had_room = not window.due
+    while window.due:
+        fleet = Fleet.of(room)
+        if fleet.free > 0:
+            had_room = True
+            left = refill(window, fleet, tick, room)
+            if left and others:
+                break
+        if not window.due or tick.is_over(room, after=PAUSE_SECONDS):
+            break
+        room.pause(PAUSE_SECONDS)
+    return had_room
+
+
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """Whether there are several of them with jobs that are due, or will be."""
+class Fleet:
+    living: Collection[str]
+    slots: int
+    #: Messages for which there is room in the queue.
+    free: int
 
-    apps: bool
-    providers: bool
+    @classmethod
+    def of(cls, room: Room) -> Fleet:
+        living: Mapping[str, int] = room.living_workers()
+        slots = sum(living.values()) or DEFAULT_SLOTS
+        return cls(living.keys(), slots, min(BATCH, WAITING_PER_SLOT * slots - room.queue.waiting(ACT_QUEUE)))
 
 
-def refill(room: Room, due: set[Pair], crowd: Crowd) -> int:
-    """Queue as many due jobs as there is room for now; return how many. Takes out of ``due`` who has no more."""
-    living = room.living_workers()
-    slots = sum(living.values()) or DEFAULT_SLOTS
-    free = min(BATCH, WAITING_PER_SLOT * slots - room.queue.waiting(ACT_QUEUE))
-    in_flight = room.dispatching.in_flight(living) if free > 0 else Counter[Pair]()
-    cap = max(1, math.floor(CROWDED * slots))
-    app_cap, provider_cap = (cap if crowd.apps else math.inf), (cap if crowd.providers else math.inf)
-    sent = 0
+def refill(window: Window, fleet: Fleet, tick: Tick, room: Room) -> int:
+    """Queue as many of the window's due jobs as there is room for; returns how many more there would have been."""
+    free, in_flight = fleet.free, room.dispatching.in_flight(fleet.living)
+    cap = max(1, math.floor(CROWDED * fleet.slots))
+    app_cap, provider_cap = (cap if window.several_apps else math.inf), (cap if window.several_providers else math.inf)
     deal = partial(turns, app_cap=app_cap, provider_cap=provider_cap, lot=room.jitter)
-    while free > 0 and (dealt := deal(free, due, in_flight)):
-        now = room.clock()
-        ids = oldest_of(room, dealt, due, now)
-        jobs = room.jobs.enqueue(ids, batch=new_id(), now=now) if ids else []
+    while free > 0 and (dealt := deal(free, window.due, in_flight)):
+        ids, put_back = oldest(dealt, window.due, window.wading, room, ahead=BATCH)
+        jobs = room.jobs.enqueue(ids, batch=new_id(), now=room.clock()) if ids else []
         room.queue.send_jobs(sorted(jobs, key=lambda job: ids.index(job.id)))
         in_flight.update(Pair(job.app, job.provider) for job in jobs)
         free -= len(ids)
-        sent += len(jobs)
-    return sent
-
-
-def oldest_of(room: Room, dealt: Sequence[Pair], due: set[Pair], now: datetime) -> list[str]:
-    """A job's id for each turn, in their order; takes out of ``due`` who had fewer than that."""
-    shares = Counter(dealt)
-    found = {pair: oldest_unlimited(room, pair, now, share) for pair, share in shares.items()}
-    due -= {pair for pair, ids in found.items() if len(ids) < shares[pair]}
-    left = {pair: iter(ids) for pair, ids in found.items()}
-    return [job_id for pair in dealt for job_id in itertools.islice(left[pair], 1)]
-
-
-def oldest_unlimited(room: Room, pair: Pair, now: datetime, share: int) -> list[str]:
-    """The oldest due jobs but for those whose user has reached a limit: these wait in MongoDB until that is over.
-
-    Sent, each would cost a worker's turn, and one user's thousands would stand before all others'.
-    """
-    free: list[str] = []
-    limit = share
-    for _ in range(LOOKS):
-        found = room.dispatching.oldest_due(pair, now, limit)
-        limited = put_back_limited(room, found, now)
-        free = [job.id for job in found if job not in limited][:share]
-        if not limited or len(free) == share or len(found) < limit:
+        tick.sent += len(jobs)
+        tick.put_back += put_back
+        if tick.is_over(room):
             break
-        limit = max(share, BATCH)
     return free
-
-
-def put_back_limited(room: Room, found: Sequence[Due], now: datetime) -> Collection[Due]:
-    """Put back those of these jobs whose user's gate is closed, until it opens; returns them."""
-    gates = {job: grant_gate(job.grant, job.action) for job in found if not job.orphaned}
-    limited: dict[Due, datetime] = {}
-    for gate, until in room.gates.closed(sorted(set(gates.values()))).items():
-        wait = partial(after_opening, until, now=now)
-        its = {job: wait(deadline=job.deadline, jitter=room.jitter()) for job, at in gates.items() if at == gate}
-        error = AtGate(until, gate=called(gate))
-        room.jobs.put_back(its, error=JobError(error.code, str(error), now))
-        limited |= its
-    return limited

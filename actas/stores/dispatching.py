@@ -36,8 +36,10 @@ class Due(NamedTuple):
     action: str
     next_at: datetime
     deadline: datetime
-    #: Its worker died; what it did must be looked up, whatever the gates say.
+    #: Its worker died.
     orphaned: bool
+    #: It is to be cancelled by whoever takes it.
+    stop: bool
 
 
 class Dispatching:
@@ -76,10 +78,10 @@ class Dispatching:
     @translated
     def oldest_due(self, pair: Pair, now: datetime, limit: int) -> list[Due]:
         query, said = _due(now) | pair._asdict(), ("grant", "action", "next_at", "deadline")
-        found = self._jobs.find(query, [*said, "orphaned"], hint=BY_PAIR).sort("next_at", ASCENDING).limit(limit)
+        marks = ("orphaned", "stop")
+        found = self._jobs.find(query, [*said, *marks], hint=BY_PAIR).sort("next_at", ASCENDING).limit(limit)
         return [
-            Due(id=doc["_id"], orphaned=doc.get("orphaned") is True, **{name: doc[name] for name in said})
-            for doc in found
+            Due(doc["_id"], *(doc[name] for name in said), *(doc.get(mark) is True for mark in marks)) for doc in found
         ]
 
     @translated

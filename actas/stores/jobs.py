@@ -176,16 +176,24 @@ class Jobs:
         return [Job.from_doc(doc) for doc in self._jobs.find({"batch": batch, "status": str(JobStatus.QUEUED)})]
 
     @translated
-    def put_back(self, due: Mapping[Due, datetime], *, error: JobError) -> None:
-        """Let scheduled jobs wait until these times; not those that have another one since they were read."""
-        said = {"code": error.code, "message": error.message, "at": error.at}
+    def put_back(self, due: Mapping[Due, tuple[datetime, JobError]]) -> None:
+        """Let scheduled jobs wait, each until a time and for a reason; not those that were moved later meanwhile.
+
+        Nor those that are to be stopped since they were read: a worker ends these, whatever the gates say.
+        """
         self._jobs.bulk_write(
             [
                 UpdateOne(
-                    {"_id": job.id, "status": str(JobStatus.SCHEDULED), "next_at": job.next_at},
-                    {"$set": {"next_at": at, "error": said}},
+                    {
+                        "_id": job.id,
+                        "status": str(JobStatus.SCHEDULED),
+                        # Not just what was read: what no datetime can hold is read as the next one that can.
+                        "next_at": {"$lte": job.next_at},
+                        "stop": {"$ne": True},
+                    },
+                    {"$set": {"next_at": at, "error": {"code": error.code, "message": error.message, "at": error.at}}},
                 )
-                for job, at in due.items()
+                for job, (at, error) in due.items()
             ],
             ordered=False,
         )

@@ -169,7 +169,7 @@ def status(app):
 
 def test_what_is_due_is_sent_and_nothing_else(ticks, jobs, status):
     ticks.now -= timedelta(seconds=10)
-    assert dispatch(ticks.room) == {"sent": 20}
+    assert dispatch(ticks.room)["sent"] == 20
     assert ticks.sent == [job.id for job in jobs[:20]]
     assert {status(job) for job in jobs[:20]} == {JobStatus.QUEUED}
     assert {status(job) for job in jobs[20:]} == {JobStatus.SCHEDULED}
@@ -177,7 +177,7 @@ def test_what_is_due_is_sent_and_nothing_else(ticks, jobs, status):
 
 def test_a_second_tick_finds_nothing_left(ticks, jobs):
     dispatch(ticks.room)
-    assert dispatch(ticks.room) == {"sent": 0}
+    assert dispatch(ticks.room)["sent"] == 0
     assert len(ticks.sent) == 30
 
 
@@ -192,7 +192,7 @@ def test_ten_ticks_at_once_send_each_job_once(ticks, jobs):
 
 def test_a_full_queue_takes_no_more_and_the_backlog_stays_in_mongodb(ticks, jobs, status):
     ticks.waiting = ticks.slots - 5
-    assert dispatch(ticks.room) == {"sent": 5}
+    assert dispatch(ticks.room)["sent"] == 5
     assert ticks.sent == [job.id for job in jobs[:5]], "the oldest first"
     assert status(jobs[5]) is JobStatus.SCHEDULED
 
@@ -251,7 +251,7 @@ def test_no_app_can_leave_a_job_that_stops_the_ticks(app, ticks, jobs, wrong):
 
 def test_a_time_that_python_does_not_have_stops_no_tick(app, ticks, jobs):
     app["jobs"].update_one({"_id": jobs[0].id}, {"$set": {"run_at": DatetimeMS(2**60), "deadline": DatetimeMS(2**60)}})
-    assert dispatch(ticks.room) == {"sent": 30}
+    assert dispatch(ticks.room)["sent"] == 30
 
 
 def test_a_job_that_was_parked_while_its_user_connected_again_goes_on(ticks, jobs, status, documents):
@@ -465,7 +465,7 @@ def test_while_vault_is_away_a_rewrap_is_skipped_and_dispatch_is_not(ticks, data
     try:
         with pytest.raises(VaultUnavailable):
             rewrap(ticks.room)
-        assert dispatch(ticks.room) == {"sent": 30}
+        assert dispatch(ticks.room)["sent"] == 30
     finally:
         servers.servers.bao.resume()
 

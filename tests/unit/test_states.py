@@ -186,7 +186,7 @@ JOB = Job(
     created_at=NOW,
 )
 
-DUE = Due(id="j", grant="g", action="x.post", next_at=NOW, deadline=NOW, orphaned=False)
+DUE = Due(id="j", grant="g", action="x.post", next_at=NOW, deadline=NOW, orphaned=False, stop=False)
 
 CLAIMS = Claims("j", "a", "u", "g", "x", "x.post", {}, NOW, NOW, NOW, rev=1)
 
@@ -220,7 +220,7 @@ CALLS = {
     "retry": (lambda jobs: jobs.retry(JOB, NOW), {(S.FAILED, S.SCHEDULED), (S.EXPIRED, S.SCHEDULED)}),
     "purge": (lambda jobs: jobs.purge(S.FAILED, finished_before=NOW, ended_before=NOW, limit=1), set()),
     "enqueue": (lambda jobs: jobs.enqueue(["j"], batch="b", now=NOW), {(S.SCHEDULED, S.QUEUED)}),
-    "put_back": (lambda jobs: jobs.put_back({DUE: NOW}, error=JobError("at_gate", "m", NOW)), set()),
+    "put_back": (lambda jobs: jobs.put_back({DUE: (NOW, JobError("at_gate", "m", NOW))}), set()),
     "rescue_running": (lambda jobs: jobs.rescue_running(NOW), {(S.RUNNING, S.SCHEDULED)}),
     "rescue_queued": (lambda jobs: jobs.rescue_queued(NOW, before=NOW), {(S.QUEUED, S.SCHEDULED)}),
     "parked_grants": (lambda jobs: jobs.parked_grants(), set()),
