@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from actas import Client, JobRequest
 from actas.embedded import processes
@@ -15,8 +14,12 @@ from actas.embedded.stack import Stack
 from actas.sandbox.remote import SandboxControl
 from actas.slots import Slots
 from tests.conftest import TIMES
+from tests.counted_vault import client, documents, sandbox
 from tests.cutting_proxy import CuttingProxy
 from tests.support import connected, eventually, made_stale, settings_from
+
+#: Taken over as they are.
+__all__ = ["client", "documents", "sandbox"]
 
 JOBS, USERS, A_SECOND, THREADS = 80, 20, 5, 64
 
@@ -56,23 +59,6 @@ def sick(stack: Stack, ways: Mapping[str, CuttingProxy]) -> processes.Process:
     stack.processes["sick"] = process  # it ends with the others
     process.start()
     return process
-
-
-@pytest.fixture(scope="module")
-def sandbox(stack: Stack) -> SandboxControl:
-    return SandboxControl(stack.sandbox_url)
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings_from(stack.role_env("app-demo"))) as client:
-        yield client
-
-
-@pytest.fixture
-def documents(stack: Stack) -> Iterator[Any]:
-    with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True) as admin:
-        yield admin["actas"]
 
 
 @pytest.fixture
