@@ -48,6 +48,21 @@ REMOTE_CONTROL = (
 VISIBILITY_TIMEOUT = 900
 
 
+class OutlivesBroker:
+    """For kombu's Redis channels: a process does not end because its broker does.
+
+    kombu 5.7 acknowledges and puts back messages over the connection they came by; once that is lost and given up, it
+    fails with an error that is none of a connection, and Celery calls it unrecoverable. With one, both let it be.
+    """
+
+    connection: Any
+
+    def _connparams(self, *args: Any, **options: Any) -> Any:
+        if self.connection.client is None:
+            raise ConnectionError("the connection is gone; what is not acknowledged comes again")
+        return super()._connparams(*args, **options)  # type: ignore[misc]
+
+
 def celery_config(broker_url: SecretStr) -> dict[str, Any]:
     url = broker_url.get_secret_value()
     return {

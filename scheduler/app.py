@@ -9,8 +9,9 @@ from __future__ import annotations
 from celery import Celery
 from celery.signals import beat_init
 from celery.worker.control import Panel
+from kombu.transport import redis
 
-from actas.celery_config import REMOTE_CONTROL, SCHEDULER_QUEUE, celery_config
+from actas.celery_config import REMOTE_CONTROL, SCHEDULER_QUEUE, OutlivesBroker, celery_config
 from actas.errors import SettingsError
 from actas.settings import BrokerSettings
 
@@ -23,6 +24,13 @@ except SettingsError as error:
 # As in the worker: what may be asked from afar, and nothing that steers.
 for command in set(Panel.data) - set(REMOTE_CONTROL):
     del Panel.data[command]
+
+
+class Channel(OutlivesBroker, redis.Channel):
+    """kombu's own, but that."""
+
+
+redis.Transport.Channel = Channel
 
 
 @beat_init.connect

@@ -385,20 +385,40 @@ class _GrantCheck:
     found: list[Discrepancy]
     #: The generations of each grant at which an exchange was begun that nobody knows the end of.
     _unanswered: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    #: And at which another one was begun while the first one's process stood still, maybe with the reply in hand.
+    _overtaken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     def __post_init__(self) -> None:
+        begun: dict[tuple[str, int], list[Window]] = defaultdict(list)
         for effect in self.books.effects:
-            if effect.get("kind") == "exchange" and effect["state"] in {EffectState.STARTED, EffectState.UNKNOWN}:
+            if effect.get("kind") != "exchange":
+                continue
+            if effect["state"] in {EffectState.STARTED, EffectState.UNKNOWN}:
                 self._unanswered[effect["grant"]].add(effect["generation"])
+            else:
+                window = effect["started_at"], effect["finished_at"]
+                begun[effect["grant"], effect["generation"]].append(window)
+        for (grant, generation), windows in begun.items():
+            if any(
+                first < second <= ended and self._stood_still(second)
+                for first, ended in windows
+                for second, _ in windows
+            ):
+                self._overtaken[grant].add(generation)
+
+    def _stood_still(self, at: datetime) -> bool:
+        return any(begun <= at <= ended for begun, ended in self.books.frozen)
 
     def say(self, what: str, *, kind: Kind = Kind.UNEXPLAINED) -> None:
         self.found.append(Discrepancy(kind, what))
 
     def check(self) -> None:
-        for death in self.books.deaths:
+        for death in dict.fromkeys(self.books.deaths):
             since = range(death.generation - LATE_GENERATIONS, death.generation + 1)
             if not (death.withdrawn or self._unanswered[death.grant].intersection(since)):
-                self.say(f"grant {death.grant} died: {death.code}", kind=Kind.LOST)
+                overtaken = self._overtaken[death.grant].intersection(since)
+                kind = Kind.RESIDUAL if overtaken else Kind.LOST
+                self.say(f"grant {death.grant} died: {death.code}", kind=kind)
         grants = {(grant["app"], grant["user"]): grant for grant in self.books.grants}
         families = defaultdict(list)
         for family in self.books.families:
@@ -411,7 +431,7 @@ class _GrantCheck:
     ) -> None:
         name = f"{owner.app}/{owner.user}"
         status = grant["status"] if grant else None
-        unanswered = grant is not None and bool(self._unanswered[grant["_id"]])
+        unanswered = grant is not None and bool(self._unanswered[grant["_id"]] or self._overtaken[grant["_id"]])
         alive = any(family["alive"] for family in families)
         if any(family["reuse"] for family in families) and not unanswered:
             self.say(f"{name}: a used refresh token was sent again, and no reply had been lost")

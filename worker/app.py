@@ -14,7 +14,7 @@ from celery.worker import consumer
 from celery.worker.control import Panel
 from kombu.transport import redis
 
-from actas.celery_config import REMOTE_CONTROL, celery_config
+from actas.celery_config import REMOTE_CONTROL, OutlivesBroker, celery_config
 from actas.errors import SettingsError
 from actas.settings import BrokerSettings
 
@@ -75,7 +75,7 @@ class Consumer(consumer.Consumer):
         return take_or_throw_away
 
 
-class Channel(redis.Channel):
+class Channel(OutlivesBroker, redis.Channel):
     """kombu's own, but what is no envelope is not put to anybody's account, and nothing is unpacked."""
 
     class Message(redis.Channel.Message):  # type: ignore[misc, valid-type]

@@ -451,9 +451,14 @@ FAMILY = {"account": "alice_x", "alive": True, "reuse": 0}
 LOST_REPLY = {"_id": "exchange:e1", "kind": "exchange", "grant": "g1", "state": "unknown", "generation": 5}
 
 
-def grants_found(owner=OWNER, grant=GRANT, family=FAMILY, *effects, deaths=()) -> set[Kind]:
+def grants_found(owner=OWNER, grant=GRANT, family=FAMILY, *effects, deaths=(), frozen=()) -> set[Kind]:
     return kinds(
-        owners=[owner], grants=[grant] if grant else [], families=[family], effects=list(effects), deaths=list(deaths)
+        owners=[owner],
+        grants=[grant] if grant else [],
+        families=[family],
+        effects=list(effects),
+        deaths=list(deaths),
+        frozen=list(frozen),
     )
 
 
@@ -507,3 +512,21 @@ def test_a_grant_dies_of_its_user_or_of_a_lost_reply():
     assert grants_found(*lost, deaths=[Death("g2", 5, "lost_rotation")]) == {LOST}, "it was another's"
     assert grants_found(*lost, deaths=[Death("g1", 4, "lost_rotation")]) == {LOST}, "it was later"
     assert grants_found(*lost, deaths=[Death("g1", 9, "invalid_request")]) == {LOST}, "it was long before"
+
+
+def test_a_grant_may_die_of_a_process_that_stood_still_with_the_reply_in_hand_longer_than_it_had_the_lease():
+    def exchange(state: str, begun: float, ended: float, generation: int = 5) -> dict[str, Any]:
+        times = {"started_at": NOW + timedelta(seconds=begun), "finished_at": NOW + timedelta(seconds=ended)}
+        return {**LOST_REPLY, "state": state, "generation": generation, **times}
+
+    def found(*effects, frozen=(1, 29)) -> set[Kind]:
+        window = tuple(NOW + timedelta(seconds=at) for at in frozen)
+        deaths = [Death("g1", 6, "lost_rotation")] * 3
+        return grants_found(OWNER, GRANT, {**FAMILY, "reuse": 1}, *effects, deaths=deaths, frozen=[window])
+
+    stood, took_over = exchange("done", 0, 30), exchange("refused", 22, 23)
+    assert found(stood, took_over) == {Kind.RESIDUAL}
+    assert found(stood, took_over, frozen=(1, 20)) == {LOST, UNEXPLAINED}, "it had woken up"
+    assert found(stood, exchange("refused", 31, 32), frozen=(1, 40)) == {LOST, UNEXPLAINED}, "it was over"
+    assert found(stood, exchange("refused", 22, 23, generation=6)) == {LOST, UNEXPLAINED}, "it was another token"
+    assert found(stood) == {LOST, UNEXPLAINED}
