@@ -159,16 +159,19 @@ def test_a_job_that_is_retried_while_the_purge_looks_stays(documents, room, monk
 def test_a_scheduler_does_so_each_minute(stack, documents):
     """The task itself, in a process of its own: importing it changes Celery for good."""
     old = LONG_AGO - DAYS * 2
-    documents["jobs"].insert_one(document(JobStatus.SUCCEEDED, old, old))
     code = """
 from scheduler import app, tasks
 (entry,) = [entry for entry in app.app.conf.beat_schedule.values() if entry["task"] == tasks.purge_jobs_task.name]
 print(entry["schedule"], tasks.purge_jobs_task()["succeeded"])
 """
     env = plain_environment() | stack.role_env("scheduler") | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    for _ in range(2):  # the stack's own scheduler may have been quicker; it is so once a minute
+        documents["jobs"].insert_one(document(JobStatus.SUCCEEDED, old, old))
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.stdout != "60 0\n":
+            break
     assert done.stdout == "60 1\n", done.stderr
     assert left(documents) == 0
 
