@@ -16,6 +16,8 @@ class Peer:
         self._answer = answer
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
+        self._closed = False
+        self._moving = threading.Lock()
         self.requests: list[bytes] = []
         self.connections = 0
         self.port: int = self._listening.getsockname()[1]
@@ -36,6 +38,8 @@ class Peer:
         return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
 
     def close(self) -> None:
+        with self._moving:
+            self._closed = True
         for each in (self._listening, *self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -45,7 +49,11 @@ class Peer:
         with contextlib.suppress(OSError):  # closed
             while True:
                 connection, _ = self._listening.accept()
-                self._open.append(connection)
+                with self._moving:
+                    if self._closed:  # just then, and nobody would close this one
+                        connection.close()
+                        return
+                    self._open.append(connection)
                 self.connections += 1
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
