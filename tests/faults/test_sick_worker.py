@@ -43,10 +43,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def ways(stack: Stack) -> Mapping[str, CuttingProxy]:
+def ways(stack: Stack) -> Iterator[Mapping[str, CuttingProxy]]:
     """How the sick one reaches what is ours."""
     vault = stack.servers.bao.url.removeprefix("http://")
-    return {"vault": CuttingProxy(vault), "mongodb": CuttingProxy(stack.servers.mongod.address)}
+    ways = {"vault": CuttingProxy(vault), "mongodb": CuttingProxy(stack.servers.mongod.address)}
+    yield ways
+    for way in ways.values():
+        way.cut()
 
 
 @pytest.fixture(scope="module")
