@@ -62,6 +62,7 @@ class Dispatcher:
         self.waiting = 0
         self.sent: list[Job] = []
         self.paused = 0.0
+        self.look_costs = 0.0
         self.put_back = 0
         self.in_pause: Callable[[], None] = lambda: None
         self.room = replace(
@@ -69,13 +70,18 @@ class Dispatcher:
             queue=Queue(self._send, lambda *_: None, lambda _: self.waiting),
             clock=lambda: self.now,
             living_workers=lambda: self.slots,
-            monotonic=lambda: time.monotonic() + self.paused,
+            monotonic=self._monotonic,
             pause=self._pause,
         )
 
     def _send(self, jobs) -> None:
         self.sent += jobs
         self.waiting += len(jobs)
+
+    def _monotonic(self) -> float:
+        """Told, and not measured: how far a tick comes must not hang on the machine."""
+        self.paused += self.look_costs
+        return self.paused
 
     def _pause(self, seconds) -> None:
         self.paused += seconds
@@ -404,6 +410,7 @@ def test_thousands_of_jobs_that_must_wait_hold_up_no_other_app_and_not_for_long_
     documents["jobs"].insert_many(docs)
     (behind_them,) = add(1, grant="free")
     (others,) = add(1, app="b")
+    dispatcher.look_costs = 0.1
     first, *rest = (job.id for job in dispatcher.tick())
     assert first == others, "not after all of that has been put back"
     ticks = 1
@@ -411,7 +418,7 @@ def test_thousands_of_jobs_that_must_wait_hold_up_no_other_app_and_not_for_long_
         rest += [job.id for job in dispatcher.tick()]
         ticks += 1
     assert rest == [behind_them]
-    assert ticks <= 5
+    assert 1 < ticks <= 5
     assert documents["jobs"].count_documents({"status": "scheduled", "next_at": {"$lte": dispatcher.now}}) == 0
 
 
