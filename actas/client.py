@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from actas.actions import Actions
+from actas.actions import ANY_PROVIDER, Actions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
 from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
@@ -21,6 +21,7 @@ from actas.refusing import AppBlacklist
 from actas.requests import (
     JobRequest,
     check_account,
+    check_actions,
     check_jobs,
     check_limit,
     check_redirect_uri,
@@ -76,21 +77,27 @@ class Client:
     # --- connecting ---
 
     def begin_connect(
-        self, *, user: str, provider: str, redirect_uri: str, scopes: Sequence[str] | None = None
+        self,
+        *,
+        user: str,
+        provider: str,
+        redirect_uri: str,
+        scopes: Sequence[str] | None = None,
+        actions: Sequence[str] | None = None,
     ) -> ConnectRequest:
         """Begin to connect a user's account; send the browser to ``.url`` and finish within ten minutes.
 
-        ``scopes`` defaults to what the provider's actions need.
+        Ask for what you need only: ``actions`` by their names, for their scopes, or ``scopes``, or both. Without either
+        it is the provider's default: for x what posting needs, for the others mostly just who the user is.
 
         Raises:
-            UnknownProvider, InvalidRequest, NotFound (no client credentials).
+            UnknownProvider, UnknownAction, InvalidRequest, NotFound (no client credentials).
+            ProviderUnavailable: the provider's issuer does not say where its endpoints are.
         """
-        known = self._provider(provider)
+        known = self._complete(provider)
         check_user(user)
         check_redirect_uri(redirect_uri)
-        if scopes is None:
-            scopes = sorted(self._actions.scopes_for(provider))
-        check_scopes(scopes)
+        scopes = self._scopes(known, scopes, actions)
         client = self._room.vault.client_credentials(self.app, provider)
         return self._connector.begin(
             user=user,
@@ -110,7 +117,7 @@ class Client:
         """
         check_user(user)
         query, pending = self._connector.take_pending(callback_url, user=user)
-        provider = self._providers[str(pending["provider"])]
+        provider = self._complete(str(pending["provider"]))
         client = self._room.vault.client_credentials(self.app, provider.name)
         done = self._connector.finish(query, pending, provider, client)
         return self._stored(user, done)
@@ -129,11 +136,11 @@ class Client:
         check_account(account)
         if not isinstance(tokens, Mapping):
             raise InvalidRequest("tokens must be the token endpoint's reply, parsed: a dict")
-        parsed = parse_tokens(tokens, self._clock(), default_expires_seconds=known.default_expires_seconds)
-        if parsed.scopes is None:
+        parsed = parse_tokens(tokens, self._clock(), known)
+        if parsed.scopes is None and tokens.get("scope") != "":
             raise InvalidRequest("tokens has no scope: say which scopes were granted, separated by spaces")
         client = self._room.vault.client_credentials(self.app, provider)
-        return self._stored(user, Connected(provider, account, client.client_id, parsed.scopes, parsed))
+        return self._stored(user, Connected(provider, account, client.client_id, parsed.scopes or frozenset(), parsed))
 
     def grant(self, *, user: str, provider: str, account: str | None = None) -> Grant:
         """The user's grant at a provider, without its tokens (an app cannot read those).
@@ -326,6 +333,21 @@ class Client:
     def _provider(self, name: str) -> Provider:
         check_text("provider", name, "the name of a provider")
         return self._providers[name]
+
+    def _complete(self, name: str) -> Provider:
+        return self._providers.complete(self._provider(name).name, self._room.http)
+
+    def _scopes(self, provider: Provider, scopes: object, actions: object) -> list[str]:
+        """What to ask for besides the provider's base scopes."""
+        if scopes is None and actions is None:
+            return sorted(self._actions.default_scopes(provider))
+        asked = set(check_scopes(() if scopes is None else scopes))
+        for name in check_actions(() if actions is None else actions):
+            action = self._actions[name]
+            if action.provider not in {provider.name, ANY_PROVIDER}:
+                raise InvalidRequest(f"actions has {name}, which is an action of {action.provider}")
+            asked |= action.scopes
+        return sorted(asked)
 
     def _find_grants(self, user: str, provider: str, account: str | None) -> list[Grant]:
         """One user's grants at one provider: a filter that is left out, or is no text, would find other users', too."""

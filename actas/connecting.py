@@ -124,8 +124,7 @@ class Connector:
             ConnectError: the provider did not give tokens, or not the kind that work while the user is away; or it is
                 not the provider that answered.
         """
-        if (issuer := query.get("iss")) is not None and not _same_place(issuer, provider.authorize_url):
-            raise ConnectError(f"the answer is not from {provider.name}, it says, and its code is not for it")
+        check_issuer(query.get("iss"), provider)
         verifier = _pkce(query["state"], str(pending["salt"])).verifier
         endpoint = oauth.TokenEndpoint(self.http, provider, client)
         try:
@@ -149,8 +148,12 @@ class Connector:
         return Connected(provider.name, account, client.client_id, scopes, tokens)
 
     def _account(self, provider: Provider, tokens: oauth.Tokens) -> str:
-        headers = {"Authorization": SecretStr(f"Bearer {tokens.access_token.get_secret_value()}")}
-        reply = self.http.send("GET", provider.api_url + provider.account_path, headers=headers, seconds=SECONDS)
+        headers: dict[str, str | SecretStr] = {
+            "Authorization": SecretStr(f"Bearer {tokens.access_token.get_secret_value()}")
+        }
+        assert provider.whose_url is not None  # of a complete provider
+        headers |= provider.api_headers
+        reply = self.http.send("GET", provider.whose_url, headers=headers, seconds=SECONDS)
         found = reply.json()
         for name in provider.account_id:
             found = found.get(name) if isinstance(found, dict) else None
@@ -171,6 +174,19 @@ def _parameters(callback_url: str) -> dict[str, str]:
         # RFC 6749 section 3.1: parameters must not be included more than once.
         raise InvalidRequest("callback_url repeats a parameter")
     return Unshown((name, values[name][0]) for name in values)
+
+
+def check_issuer(issuer: str | None, provider: Provider) -> None:
+    """Make sure that an answer is from where the browser was sent (RFC 9207 section 2.4). Pure.
+
+    Raises:
+        ConnectError: it is not; its code is another's, and must not be shown to this provider.
+    """
+    if issuer is None:
+        if provider.says_issuer:
+            raise ConnectError(f"the answer does not name its issuer, and {provider.name} always does")
+    elif not (issuer == provider.issuer if provider.issuer else _same_place(issuer, provider.authorize_url or "")):
+        raise ConnectError(f"the answer is not from {provider.name}, it says, and its code is not for it")
 
 
 def _same_place(issuer: str, url: str) -> bool:

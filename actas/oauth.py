@@ -65,21 +65,24 @@ def authorization_url(
 ) -> str:
     """Where to send the user's browser (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
     query = {
+        **provider.authorize_parameters,
         "response_type": "code",
-        "client_id": client.client_id,
+        provider.client_id_parameter: client.client_id,
         "redirect_uri": redirect_uri,
-        "scope": " ".join(sorted(scopes)),
         "state": state,
-        "code_challenge": pkce.challenge,
-        "code_challenge_method": "S256",
     }
+    if scope := " ".join(sorted(scopes)):
+        query["scope"] = scope
+    if provider.pkce == "S256":
+        query |= {"code_challenge": pkce.challenge, "code_challenge_method": "S256"}
+    assert provider.authorize_url is not None  # of a complete provider
     joint = "&" if "?" in provider.authorize_url else "?"  # a query of its own must be kept (RFC 6749 section 3.1)
     return f"{provider.authorize_url}{joint}{urlencode(query)}"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEndpoint:
-    """One app's dealings with one provider's token endpoint."""
+    """One app's dealings with one provider's token endpoint; the provider is a complete one."""
 
     http: Http
     provider: Provider
@@ -97,8 +100,9 @@ class TokenEndpoint:
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
-            "code_verifier": verifier,
         }
+        if self.provider.pkce == "S256":
+            form["code_verifier"] = verifier
         return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
 
     def refresh(self, refresh_token: SecretStr, *, seconds: float, now: datetime) -> Tokens:
@@ -123,14 +127,15 @@ class TokenEndpoint:
         if reply.status >= 300 or (isinstance(body, dict) and isinstance(body.get("error"), str)):
             raise _refusal(self.provider, reply)
 
-    def _post(self, url: str, form: dict[str, str | SecretStr], seconds: float) -> Reply:
+    def _post(self, url: str | None, form: dict[str, str | SecretStr], seconds: float) -> Reply:
+        assert url is not None  # of a complete provider
         secret = self.client.client_secret
         basic = None
         if self.provider.client_auth == "basic" and secret is not None:
             # RFC 6749 section 2.3.1: form-encode both parts before they go into the header.
             basic = (quote_plus(self.client.client_id), SecretStr(quote_plus(secret.get_secret_value())))
         else:
-            form |= {"client_id": self.client.client_id}
+            form |= {self.provider.client_id_parameter: self.client.client_id}
             if self.provider.client_auth == "post" and secret is not None:
                 form |= {"client_secret": secret}
         headers = {"Accept": "application/json"}
@@ -153,11 +158,11 @@ def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
             body["expires_in"] = default
         if not isinstance(body.get("scope"), str):
             body["scope"] = None  # the same: what was granted is known from connecting
-        return parse_tokens(body, now, default_expires_seconds=default)
+        return parse_tokens(body, now, provider)
     raise _refusal(provider, reply, now)
 
 
-def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_seconds: int) -> Tokens:
+def parse_tokens(body: Mapping[str, object], now: datetime, provider: Provider) -> Tokens:
     """The fields of RFC 6749 section 5.1, read tolerantly where providers are known to differ.
 
     Raises:
@@ -172,16 +177,22 @@ def parse_tokens(body: Mapping[str, object], now: datetime, *, default_expires_s
             raise TokenEndpointError(f"{name} has impossible characters", provider_code=MALFORMED)
     if not body.get("access_token"):
         raise TokenEndpointError("access_token is missing", provider_code=MALFORMED)
-    lifetime = _lifetime(body.get("expires_in"), default_expires_seconds)
+    lifetime = _lifetime(body.get("expires_in"), provider.default_expires_seconds)
     if lifetime is None:
         raise TokenEndpointError("expires_in is not a number of seconds", provider_code=MALFORMED)
     return Tokens(
         access_token=SecretStr(body["access_token"]),
         access_expires_at=to_milliseconds(now + timedelta(seconds=lifetime)),
         refresh_token=SecretStr(body["refresh_token"]) if body.get("refresh_token") else None,
-        scopes=frozenset(body["scope"].split()) if body.get("scope") else None,
+        scopes=granted(body["scope"], provider) if body.get("scope") else None,
         refresh_expires_in=_refresh_lifetime(body),
     )
+
+
+def granted(scope: str, provider: Provider) -> frozenset[str]:
+    """The scopes that a token reply names, by the names they are asked for with; their order says nothing."""
+    names = (scope.replace(",", " ") if provider.scope_commas else scope).split()
+    return frozenset(name.removeprefix(provider.scope_prefix) for name in names)
 
 
 #: RFC 6749 appendix A.12 and A.17. Anything else would break where it is used, much later.

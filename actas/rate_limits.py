@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-Dialect = Literal["x", "retry-after"]
+Dialect = Literal["x", "github", "retry-after"]
 
 SHORTEST = timedelta(seconds=1)
 
@@ -25,6 +25,15 @@ LONGEST = timedelta(hours=25)
 #: docs.x.com, "Rate limits": the window per endpoint, and the daily limits of the user and of the app.
 X_USERS_WINDOWS = ("x-rate-limit", "x-user-limit-24hour")
 X_APPS_WINDOWS = ("x-app-limit-24hour",)
+
+#: docs.github.com, "Rate limits for the REST API": its reset is in epoch seconds, too.
+GITHUB_WINDOWS = ("x-ratelimit",)
+
+_WINDOWS: Mapping[Dialect, Sequence[str]] = {
+    "x": X_USERS_WINDOWS + X_APPS_WINDOWS,
+    "github": GITHUB_WINDOWS,
+    "retry-after": (),
+}
 
 #: The end of the problem type (RFC 9457) of a cap; what comes before it is one of several hosts.
 X_CAP = "/usage-capped"
@@ -48,6 +57,8 @@ def limits(headers: Mapping[str, str], dialect: Dialect, now: datetime, *, probl
     """What a 429 says; ``headers`` looks names up without regard to case, ``problem`` is the type in its body."""
     after = _retry_after(headers.get("retry-after"), now)
     said = [] if after is None else [after]
+    if dialect == "github":
+        said += _resets(headers, GITHUB_WINDOWS)
     if dialect != "x":
         return Limits(user=_soon(max(said, default=now + DEFAULT_PAUSE), now))
     users, apps = _resets(headers, X_USERS_WINDOWS), _resets(headers, X_APPS_WINDOWS)
@@ -61,10 +72,15 @@ def limits(headers: Mapping[str, str], dialect: Dialect, now: datetime, *, probl
     )
 
 
+def says_limit(headers: Mapping[str, str], dialect: Dialect) -> bool:
+    """Whether a 403 is a limit, by its headers: GitHub's way (docs.github.com, "Rate limits for the REST API")."""
+    return dialect == "github" and ("retry-after" in headers or bool(_resets(headers, GITHUB_WINDOWS)))
+
+
 def retry_at(headers: Mapping[str, str], dialect: Dialect, now: datetime) -> datetime | None:
     """The latest reset among the exhausted limits, whosever they are; None if nothing is said of that."""
     after = _retry_after(headers.get("retry-after"), now)
-    said = _resets(headers, X_USERS_WINDOWS + X_APPS_WINDOWS) if dialect == "x" else []
+    said = _resets(headers, _WINDOWS[dialect])
     return _soon(max(said if after is None else [*said, after]), now) if said or after is not None else None
 
 

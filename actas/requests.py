@@ -9,10 +9,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from actas.actions import Action
+from actas.actions import Action, Payload
 from actas.blacklist import Fate
 from actas.clock import to_milliseconds
 from actas.errors import InsufficientScope, InvalidPayload, InvalidRequest, InvalidTime
@@ -96,12 +96,22 @@ def check_limit(limit: object) -> int:
     return limit
 
 
-def check_scopes(scopes: object) -> None:
+def check_scopes(scopes: object) -> Collection[str]:
     """Make sure that these are scopes, one by one: a single string would be taken for a list of its letters."""
     if isinstance(scopes, str) or not isinstance(scopes, Collection):
         raise InvalidRequest('scopes must be a list of strings, such as ["tweet.read", "tweet.write"]')
     if not all(isinstance(scope, str) and SCOPE.fullmatch(scope) for scope in scopes):
         raise InvalidRequest("scopes has an entry that is no scope: each is a string without spaces")
+    return scopes
+
+
+def check_actions(actions: object) -> Collection[str]:
+    """Make sure that these are names, one by one."""
+    if isinstance(actions, str) or not isinstance(actions, Collection):
+        raise InvalidRequest('actions must be a list of names, such as ["x.post"]')
+    for name in actions:
+        check_text("actions", name, "the names of actions, such as x.post")
+    return actions
 
 
 def check_redirect_uri(uri: object) -> None:
@@ -127,7 +137,12 @@ def _is_absolute(uri: str) -> bool:
     return bool(parts.scheme) and (bool(parts.netloc) or parts.path.startswith("/"))
 
 
-def check_payload(action: Action[Any], payload: Mapping[str, Any]) -> None:
+def check_payload(action: Action[Any], payload: Mapping[str, Any]) -> Payload:
+    """A payload as its action understands it.
+
+    Raises:
+        InvalidPayload.
+    """
     if not isinstance(payload, Mapping) or not _is_plain(dict(payload), MAX_PAYLOAD_DEPTH):
         raise InvalidPayload(
             f"{action.name}: the payload must be a JSON object: text keys, finite numbers of at most 64 bits,"
@@ -136,7 +151,7 @@ def check_payload(action: Action[Any], payload: Mapping[str, Any]) -> None:
     size = len(json.dumps(dict(payload)))
     if size > MAX_PAYLOAD_BYTES:
         raise InvalidPayload(f"{action.name}: the payload has {size} bytes, at most {MAX_PAYLOAD_BYTES} are taken")
-    action.parse(payload)
+    return cast("Payload", action.parse(payload))
 
 
 def check_granted(action: Action[Any], grant: Grant) -> None:

@@ -132,11 +132,11 @@ class JobWriter:
             check_account(request.account)
         if request.idempotency_key is not None:
             check_text("idempotency_key", request.idempotency_key, "the same for every repetition of one request")
-        check_payload(action, request.payload)
+        provider = action.provider_of(check_payload(action, request.payload))
         run_at, deadline = window(request, now)
-        who = (request.user, action.provider, request.account)
+        who = (request.user, provider, request.account)
         if who not in grants:
-            grants[who] = self.choose_grant(user=request.user, provider=action.provider, account=request.account)
+            grants[who] = self.choose_grant(user=request.user, provider=provider, account=request.account)
         grant = grants[who]
         check_granted(action, grant)
         return Claims(
@@ -145,7 +145,7 @@ class JobWriter:
             user=request.user,
             grant=grant.id,
             connection=grant.connection,
-            provider=action.provider,
+            provider=provider,
             action=action.name,
             payload=dict(request.payload),
             run_at=run_at,

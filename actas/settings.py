@@ -72,6 +72,8 @@ class ClientCredentials(BaseModel, frozen=True, extra="forbid", hide_input_in_er
 
     client_id: str
     client_secret: SecretStr | None = None
+    #: While it is being changed at the provider: tried, in this order, where the first is refused.
+    other_client_secrets: tuple[SecretStr, ...] = ()
 
 
 class BrokerSettings(BaseSettings):

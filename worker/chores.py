@@ -144,7 +144,8 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     """
     if grant.refresh_token is None:
         return "nothing_to_revoke"
-    if room.providers[grant.provider].revoke_url is None:
+    provider = room.providers.complete(grant.provider, room.http)
+    if provider.revoke_url is None:
         return "no_revocation_endpoint"  # it lives until it ends by itself, or its user takes it back at the provider
     client = room.vault.client_credentials(grant.app, grant.provider)
     try:
@@ -159,7 +160,7 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     # Right before the request, because it may take along what somebody who connects again is just being given.
     if not room.grants.still_revoking(grant):
         return None
-    return _said(TokenEndpoint(room.http, room.providers[grant.provider], client), grant, token, owner, room)
+    return _said(TokenEndpoint(room.http, provider, client), grant, token, owner, room)
 
 
 def _said(endpoint: TokenEndpoint, grant: Grant, token: SecretStr, owner: str, room: Room) -> str:

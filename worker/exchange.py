@@ -37,7 +37,7 @@ from actas.granting import encrypt_tokens, wrapped_key
 from actas.http import Http, NoReply, NotSent
 from actas.ids import new_id
 from actas.oauth import MALFORMED, TokenEndpoint, Tokens
-from actas.providers import Providers
+from actas.providers import Provider, Providers
 from actas.records import LOST_ROTATION, DataKey, Grant, GrantStatus
 from actas.refresh_life import refresh_life
 from actas.settings import LEASE_MARGIN_SECONDS, ClientCredentials, Settings
@@ -235,7 +235,7 @@ class Exchange:
         whose = Whose(leased.app, leased.provider, leased.id, asked_by=held.asked_by)
         client = self.vault.client_credentials(leased.app, leased.provider)
         check_client(client, leased)
-        endpoint = TokenEndpoint(self.http, self.providers[leased.provider], client)
+        endpoint = TokenEndpoint(self.http, self._complete(leased.provider, whose), client)
         refresh_token, key = self.keys.read(leased, Purpose.REFRESH), self.keys.get(leased)
         fresh = wrapped_key(self.vault, leased.app, leased.id, self.clock()) if new_key else (key, None)
         exchange_id = new_id()
@@ -259,6 +259,13 @@ class Exchange:
         reached(FaultPoint.EXCHANGE_DONE)
         check_usable(stored)
         return stored, tokens.access_token
+
+    def _complete(self, name: str, whose: Whose) -> Provider:
+        try:
+            return self.providers.complete(name, self.http)
+        except ProviderUnavailable as error:  # its issuer's trouble is the token endpoint's, for whoever needs it now
+            self.gates.seen(error, whose)
+            raise NotSent(str(error)) from None
 
     def _lease(self, grant_id: str, asked_by: str) -> Held:
         owner = new_id()

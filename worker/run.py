@@ -16,7 +16,15 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from actas import blacklist, jws
 from actas.actions import Action, Payload, Refused, Result
 from actas.blacklist import Fate
-from actas.errors import ActasError, JobRefused, MongoRefused, MongoUnavailable, ProviderUnavailable, UnknownAction
+from actas.errors import (
+    ActasError,
+    InvalidPayload,
+    JobRefused,
+    MongoRefused,
+    MongoUnavailable,
+    ProviderUnavailable,
+    UnknownAction,
+)
 from actas.fault_points import FaultPoint, reached
 from actas.gates import grant_gate
 from actas.http import NotSent
@@ -146,7 +154,7 @@ def left_behind(turn: Turn, journal: Mapping[int, Effect], room: Room) -> bool:
     """
     if journal:
         turn.made += [effect.result or "" for effect in done_so_far(journal)]
-        if is_open(journal) and not is_repeatable(turn.job.action, room):
+        if is_open(journal) and not is_repeatable(turn.job, room):
             raise OutcomeUnknown("a worker before this one began the request and did not say how it ended")
         action = room.actions[turn.job.action]
         if turn.made and len(turn.made) >= action.steps(action.parse(turn.job.payload)):
@@ -160,11 +168,12 @@ def is_open(journal: Mapping[int, Effect]) -> bool:
     return any(effect.open for effect in journal.values())
 
 
-def is_repeatable(action: str, room: Room) -> bool:
+def is_repeatable(job: Job, room: Room) -> bool:
     """Whether it may be done twice; of what this release does not know, nobody can say that."""
     try:
-        return room.actions[action].idempotent
-    except UnknownAction:
+        action = room.actions[job.action]
+        return action.is_idempotent(action.parse(job.payload))
+    except (UnknownAction, InvalidPayload):
         return False
 
 
@@ -180,6 +189,8 @@ def do(turn: Turn, room: Room, watch: Watch) -> None:
     claims = verified(turn.job, room)
     action = room.actions[claims.action]
     payload = action.parse(claims.payload)
+    if action.provider_of(payload) != claims.provider:
+        raise JobRefused(f"{action.name} is not an action of {claims.provider}", code="wrong_provider")
     whose = Whose(claims.app, claims.provider, claims.grant, action.name, asked_by=claims.id)
     while len(turn.made) < action.steps(payload):
         grant = looked_up(claims, room)
@@ -328,7 +339,7 @@ def act_once(
     left = begun(row, turn, claims, access, room)
     if left is not None and left.grant != claims.grant:
         raise JobRefused("another's row is in its journal", code="altered")
-    if left is not None and not action.idempotent:
+    if left is not None and not action.is_idempotent(payload):
         return result_of(left)
     reached(FaultPoint.JOB_JOURNALED)
     try:
@@ -352,7 +363,7 @@ def act_once(
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
         patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=type(error).__name__)
-        if action.idempotent:
+        if action.is_idempotent(payload):
             raise
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None
     reached(FaultPoint.JOB_ANSWERED)
@@ -373,7 +384,15 @@ def warn_others(error: Exception, claims: jws.Claims, action: Action[Any], acces
 def api_for(provider: str, access: Access, said: list[ActasError | None], room: Room) -> ProviderApi:
     """The provider's API; what it says is noted for the gates, which move once that is in the journal."""
     seconds = room.settings.http_timeout_seconds
-    return ProviderApi(room.http, room.providers[provider], access.token, seconds, room.clock, said.append)
+    return ProviderApi(
+        room.http,
+        room.providers[provider],
+        access.token,
+        seconds,
+        room.clock,
+        said.append,
+        account=access.grant.account,
+    )
 
 
 def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room) -> Effect | None:

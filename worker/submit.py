@@ -123,9 +123,9 @@ def check(claims: Claims, room: Room) -> None:
     check_text("action", claims.action, "the name of an action, such as x.post")
     check_text("grant", claims.grant, "the id of a grant")
     action = room.actions[claims.action]
-    if claims.provider != action.provider:
-        raise InvalidRequest(f"{action.name} is an action of the provider {action.provider}")
-    check_payload(action, claims.payload)
+    payload = check_payload(action, claims.payload)
+    if claims.provider != (provider := action.provider_of(payload)):
+        raise InvalidRequest(f"{action.name} is an action of the provider {provider}")
     window(JobRequest(claims.action, claims.user, claims.payload, claims.run_at, claims.deadline), room.clock())
     ids = blacklist.ids_for(claims.app, jti=claims.id, user=claims.user)
     grant, entries = room.grants.read_for_job(claims.grant, ids)

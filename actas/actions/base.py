@@ -4,31 +4,73 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from actas.errors import ActasError, InvalidPayload
+from actas.files import FileReference
+from actas.payload import Payload
 
-
-class Payload(BaseModel):
-    """The base of every action's payload: unknown fields are refused, because they would be silently not done."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+#: The ``provider`` of an action that is for any: its payload says which.
+ANY_PROVIDER = "*"
 
 
 P = TypeVar("P", bound=Payload)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx reply of the provider's API."""
+
+    status: int
+    #: By name, in any case.
+    headers: Mapping[str, str] = field(repr=False)
+    #: The body as JSON; None: it has none, or it is none.
+    body: Any = field(repr=False)
+
+
 class ActionHttp(Protocol):
-    """All that an action gets to see of the world: the provider's API, already authorized, on its own hosts only."""
+    """All that an action gets to see of the world: the provider's API, already authorized, on its own hosts only.
 
-    def request(self, method: str, path: str, *, json: Any = None) -> Mapping[str, Any]:
-        """Send one request and return the JSON object of a 2xx reply; everything else raises.
+    A ``url`` is a path on the API's base address, or a whole address on one of the provider's API hosts; anything else
+    is refused, and so is following a redirect. What is not a 2xx raises:
 
-        Ask it for its fields by their names (``[]``, ``get``, ``match``): whoever walks through it finds them covered.
+        NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused: certainly nothing was done.
+        NoReply: it may have been done.
+
+    Ask objects for their fields by their names (``[]``, ``get``, ``match``): whoever walks through them finds them
+    covered.
+    """
+
+    @property
+    def account(self) -> str:
+        """The account's id at the provider; ``import:...`` for a token whose import did not tell."""
+
+    def request(
+        self, method: str, url: str, *, json: Any = None, query: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any]:
+        """Send one request; the JSON object of its 2xx reply (NoReply if that is none)."""
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send one request; its 2xx reply, whatever is in it."""
+
+    def stored(self, file: FileReference, start: int, size: int) -> bytes:
+        """Some bytes of a stored file, as its job's signature names it.
+
+        Raises:
+            Refused: they are not there, or not those that were stored.
         """
 
 
@@ -65,7 +107,9 @@ class Action(ABC, Generic[P]):
     """One kind of thing that can be done as a user. Stateless: apps check payloads with it, workers perform it."""
 
     name: ClassVar[str]
+    #: Whose API it is; ``ANY_PROVIDER``: see ``provider_of``.
     provider: ClassVar[str]
+    #: What the user must have granted for it.
     scopes: ClassVar[frozenset[str]]
     #: Whether doing it twice is the same as doing it once. If not, it is never repeated after an unknown outcome.
     idempotent: ClassVar[bool]
@@ -74,6 +118,14 @@ class Action(ABC, Generic[P]):
     @abstractmethod
     def perform(self, http: ActionHttp, payload: P, job_id: str) -> Result:
         """Do it, with one request; of an action with several steps, the first."""
+
+    def provider_of(self, payload: P) -> str:  # noqa: ARG002 - the same, whatever is asked for
+        """At which provider it is to be done."""
+        return self.provider
+
+    def is_idempotent(self, payload: P) -> bool:  # noqa: ARG002 - the same, whatever is asked for
+        """Whether doing just this twice is the same as doing it once."""
+        return self.idempotent
 
     def steps(self, payload: P) -> int:  # noqa: ARG002 - one, whatever is asked for
         """How many requests it takes, each with an effect of its own that is written down by itself."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from actas.actions import Actions
-from actas.errors import ActasError, UnknownAction
+from actas.errors import ActasError
 from actas.records import EffectState, Job
 from actas.states import OPERATOR_MOVES, JobStatus
 from actas.stores.effects import Effect
@@ -31,11 +31,12 @@ def is_last_step(job: Job, step: int) -> bool:
         return True
 
 
-def is_repeatable(action: str) -> bool:
-    """Whether an action done twice is the same as done once."""
+def is_repeatable(job: Job) -> bool:
+    """Whether it done twice is the same as done once, as far as the copy of the payload tells."""
     try:
-        return Actions()[action].idempotent
-    except UnknownAction:
+        action = Actions()[job.action]
+        return action.is_idempotent(action.parse(job.payload))
+    except ActasError:
         return False
 
 
@@ -47,7 +48,7 @@ def why_not_retried(job: Job, journal: Journal, now: datetime) -> str | None:
         return "its signature has expired: only its app can ask for it again"
     if job.stop:
         return "somebody wanted it stopped: only its app can ask for it again"
-    if (step := open_step(journal)) is not None and not is_repeatable(job.action):
+    if (step := open_step(journal)) is not None and not is_repeatable(job):
         return f"nobody knows what became of its step {step}: the provider may have acted, and would act twice"
     return None
 

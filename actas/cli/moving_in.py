@@ -115,7 +115,7 @@ def import_tokens(
 
 def _scopes(given: str | None, provider: Provider) -> frozenset[str]:
     if given is None:
-        return Actions().scopes_for(provider.name) | set(provider.base_scopes)
+        return Actions().default_scopes(provider) | set(provider.base_scopes)
     scopes = given.replace(",", " ").split()
     check_scopes(scopes)
     if not scopes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
 def _tls_or_loopback(url: str) -> str:
@@ -79,28 +82,159 @@ class KnownRefusal(BaseModel, frozen=True, extra="forbid"):
     code: str
 
 
+class KnownLimit(BaseModel, frozen=True, extra="forbid"):
+    """An API refusal that is a limit and passes, although its status is not 429: the status, and words in its body."""
+
+    status: int
+    contains: str
+
+
+#: Its place in Vault is kv/actas/<app>/<name>, where "webhook" is taken.
+NAME = re.compile(r"(?!webhook$)[a-z0-9][a-z0-9_-]{0,39}")
+
+#: What only the worker may say, or only the flow itself.
+_FLOWS_OWN = frozenset(
+    {
+        "client_id",
+        "client_secret",
+        "code_challenge",
+        "code_challenge_method",
+        "redirect_uri",
+        "response_type",
+        "scope",
+        "state",
+    }
+)
+_APIS_OWN = frozenset({"authorization", "content-length", "content-type", "cookie", "host", "transfer-encoding"})
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
 class Provider(BaseModel, frozen=True, extra="forbid"):
-    """A provider as data; every fact in a built-in one names its source."""
+    """A provider as data; every fact in a built-in one names its source.
+
+    With an ``issuer`` what is not given is asked there when first needed (RFC 8414, OpenID Connect Discovery 1.0).
+    """
 
     name: str
-    authorize_url: Url
-    token_url: Url
+    #: The authorization server's issuer identifier: where its metadata is, and what its answers must name (RFC 9207).
+    issuer: Url | None = None
+    authorize_url: Url | None = Field(default=None, validate_default=True)
+    token_url: Url | None = Field(default=None, validate_default=True)
     revoke_url: Url | None = None
-    #: The API's own base address; actions reach nothing else.
-    api_url: Url
-    #: Where to ask, with a fresh access token, whose account this is; and the path to the id in the JSON reply.
-    account_path: str
-    account_id: tuple[str, ...]
-    #: RFC 6749 section 2.3.1: basic (HTTP Basic, both parts form-encoded first), post (in the body), none (public).
-    client_auth: Literal["basic", "post", "none"] = "basic"
+    #: The device authorization endpoint (RFC 8628), where there is one.
+    device_url: Url | None = None
+    #: The API's own base address, with an issuer its origin if nothing is said.
+    api_url: Url | None = Field(default=None, validate_default=True)
+    #: Further addresses of the API; actions reach nothing but these hosts and the one of ``api_url``.
+    other_api_urls: tuple[Url, ...] = ()
+    #: Said with each request to the API, such as the version of the API that is meant.
+    api_headers: Mapping[str, str] = {}
+    #: Where to ask, with a fresh access token, whose account this is: a path on the API, or a whole address.
+    account_path: str | None = None
+    account_url: Url | None = Field(default=None, validate_default=True)
+    #: The path to the account's id in the JSON reply; with an issuer the userinfo's ``sub`` if nothing is said.
+    account_id: tuple[str, ...] = Field(default=(), validate_default=True)
+    #: RFC 6749 section 2.3.1: basic (HTTP Basic, both parts form-encoded first), post (in the body), none (public);
+    #: private_key_jwt: a JWT signed in Vault (RFC 7523 section 2.2).
+    client_auth: Literal["basic", "post", "none", "private_key_jwt"] = "basic"
+    #: What the client's id is called in requests; RFC 6749 says client_id.
+    client_id_parameter: str = "client_id"
+    #: RFC 7636; "none" only where the provider cannot.
+    pkce: Literal["S256", "none"] = "S256"
+    #: Whether its answer to the browser always names the issuer (RFC 9207 section 3): one that does not is refused.
+    says_issuer: bool = False
+    #: Said besides to the authorization endpoint, such as what it takes to be given a refresh token.
+    authorize_parameters: Mapping[str, str] = {}
     #: Asked for besides the actions' own scopes, so that a refresh token is given and the account can be read.
     base_scopes: tuple[str, ...] = ()
-    refresh: RefreshProfile
+    #: Asked for when an app does not say which; None: what all actions at this provider need.
+    default_scopes: tuple[str, ...] | None = None
+    #: What token replies may put before a scope's name.
+    scope_prefix: str = ""
+    #: Whether token replies part scopes by commas, where RFC 6749 section 3.3 says spaces.
+    scope_commas: bool = False
+    refresh: RefreshProfile = Field(default=None, validate_default=True)
     #: When a token reply says no expires_in: guess low, and learn from a 401.
-    default_expires_seconds: int = 3600
+    default_expires_seconds: int = Field(default=3600, gt=0)
     fatal_errors: tuple[FatalError, ...] = (FatalError(error="invalid_grant"),)
     known_refusals: tuple[KnownRefusal, ...] = ()
+    known_limits: tuple[KnownLimit, ...] = ()
     #: How long what was done may not be seen yet by whoever looks: not being there counts only after this.
     settle_seconds: float = Field(default=60, ge=0, le=86_400, allow_inf_nan=False)
-    #: How a 429 tells when to come back: X's headers, or Retry-After (RFC 9110 section 10.2.3).
-    rate_limit_headers: Literal["x", "retry-after"] = "retry-after"
+    #: How a limit tells when to come back: X's headers, GitHub's, or Retry-After (RFC 9110 section 10.2.3).
+    rate_limit_headers: Literal["x", "github", "retry-after"] = "retry-after"
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_path(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("1 to 40 lower-case letters, digits, - and _, and not webhook")
+        return value
+
+    @field_validator("authorize_url", "token_url", "api_url")
+    @classmethod
+    def _given_or_asked_for(cls, value: str | None, info: ValidationInfo) -> str | None:
+        issuer = info.data.get("issuer")
+        if value is None and issuer is None:
+            raise PydanticCustomError("missing", "Field required (or issuer, where it can be asked for)")
+        if value is None and info.field_name == "api_url":
+            return "{0.scheme}://{0.netloc}".format(urlsplit(issuer or ""))
+        return value
+
+    @field_validator("account_url")
+    @classmethod
+    def _one_way_to_ask(cls, value: str | None, info: ValidationInfo) -> str | None:
+        path = info.data.get("account_path")
+        if path is not None and (value is not None or not path.startswith("/")):
+            raise ValueError("either account_url, or account_path, which begins with /")
+        if path is None and value is None and info.data.get("issuer") is None:
+            raise PydanticCustomError("missing", "Field required (or account_path, on the API)")
+        return value
+
+    @field_validator("account_id")
+    @classmethod
+    def _a_path_to_it(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not value and info.data.get("issuer") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return value or ("sub",)  # OpenID Connect Core 1.0 section 5.3.2
+
+    @field_validator("refresh", mode="before")
+    @classmethod
+    def _with_an_issuer_for_one_use(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.data.get("issuer") is None:
+            raise PydanticCustomError("missing", "Field required")
+        # To take a token for one that can be used once is safe with all of them.
+        return {"kind": "rotating"} if value is None else value
+
+    @field_validator("authorize_parameters")
+    @classmethod
+    def _not_the_flows_own(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if taken := sorted(_FLOWS_OWN & value.keys()):
+            raise ValueError(f"{', '.join(taken)}: not to be set here, it is part of each request")
+        return value
+
+    @field_validator("api_headers")
+    @classmethod
+    def _headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if name.lower() in _APIS_OWN:
+                raise ValueError(f"{name}: not to be set here, it is part of each request")
+            if not _HEADER.fullmatch(name) or not (text.isascii() and text.isprintable()):
+                raise ValueError(f"{name}: not a header that can be sent (RFC 9110 section 5)")
+        return value
+
+    @property
+    def whose_url(self) -> str | None:
+        """Where to ask whose account an access token is for; None: only its issuer's metadata knows."""
+        return self.account_url or (self.api_base + self.account_path if self.account_path else None)
+
+    @property
+    def api_base(self) -> str:
+        """The API's base address, without a slash at its end."""
+        assert self.api_url is not None  # the validator has seen to it
+        return self.api_url.rstrip("/")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing has to be asked at the issuer any more."""
+        return None not in {self.authorize_url, self.token_url, self.whose_url}

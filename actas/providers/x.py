@@ -18,6 +18,7 @@ X = Provider(
     account_id=("data", "id"),
     client_auth="basic",  # confidential clients; X wants id and secret form-encoded first, as RFC 6749 says
     base_scopes=("offline.access", "users.read", "tweet.read"),  # /2/users/me needs the last two
+    default_scopes=("tweet.read", "tweet.write", "users.read"),
     refresh=RefreshProfile(kind="rotating"),  # single use; a reused one kills the family
     default_expires_seconds=7200,
     fatal_errors=(

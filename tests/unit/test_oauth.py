@@ -99,7 +99,7 @@ def test_an_odd_time_to_live_costs_no_tokens(expires_in):
 def test_an_app_that_brings_an_odd_time_to_live_is_told(expires_in):
     """It still has the tokens, and can mend what it says of them."""
     with pytest.raises(TokenEndpointError, match="expires_in") as caught:
-        parse_tokens({"access_token": "a", "expires_in": expires_in}, NOW, default_expires_seconds=60)
+        parse_tokens({"access_token": "a", "expires_in": expires_in}, NOW, X)
     assert caught.value.provider_code == "malformed"
 
 
@@ -125,7 +125,7 @@ def test_a_reply_may_say_how_long_its_refresh_token_lives(fields, seconds):
 def test_an_odd_end_of_a_refresh_token_is_as_good_as_none(field, said):
     tokens = read(200, {"access_token": "a", "refresh_token": "r", field: said})
     assert (tokens.refresh_token.get_secret_value(), tokens.refresh_expires_in) == ("r", None)
-    app = parse_tokens({"access_token": "a", field: said}, NOW, default_expires_seconds=60)
+    app = parse_tokens({"access_token": "a", field: said}, NOW, X)
     assert app.refresh_expires_in is None
 
 
@@ -147,9 +147,7 @@ def test_scopes_are_separated_by_spaces_and_may_be_left_out(scope, scopes):
 
 @given(st.timedeltas(timedelta(days=-2000), timedelta(days=30_000)).map(lambda delta: NOW + delta), st.floats(0, 1e7))
 def test_an_expiry_is_kept_in_the_milliseconds_that_mongodb_keeps(now, seconds):
-    expires_at = parse_tokens(
-        {"access_token": "a", "expires_in": seconds}, now, default_expires_seconds=1
-    ).access_expires_at
+    expires_at = parse_tokens({"access_token": "a", "expires_in": seconds}, now, X).access_expires_at
     assert expires_at.microsecond % 1000 == 0
     assert now + timedelta(seconds=seconds) - expires_at < timedelta(milliseconds=1)
 
@@ -266,7 +264,7 @@ def test_tokens_are_not_lost_for_a_scope_that_cannot_be_read(scope):
     with pytest.raises(
         TokenEndpointError, match="scope is not a string"
     ):  # an app that hands such tokens over can mend it
-        parse_tokens({"access_token": CANARY, "scope": scope}, NOW, default_expires_seconds=1)
+        parse_tokens({"access_token": CANARY, "scope": scope}, NOW, X)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from actas.actions.base import Action, ActionHttp, Payload, Result, Search
+from actas.actions.base import Action, ActionHttp, Result, Search
 from actas.actions.counting import LIMIT, misfit
 from actas.actions.x.looking import find_posts
 from actas.http import NoReply
+from actas.payload import Payload
 
 SCOPES = frozenset({"tweet.read", "tweet.write", "users.read"})
 
