@@ -36,6 +36,10 @@ class Actions:
             known = ", ".join(sorted(self._actions))
             raise UnknownAction(f"no action {name!r}; known: {known}") from None
 
+    def all(self) -> list[Action[Any]]:
+        """All of them."""
+        return list(self._actions.values())
+
     def scopes_for(self, provider: str) -> frozenset[str]:
         """All the scopes that the actions at a provider need together."""
         ours = (action.scopes for action in self._actions.values() if action.provider == provider)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from typing import Annotated
 
 import typer
 
-from actas.errors import ActasError, SettingsError
+from actas.clock import utc_now
+from actas.errors import ActasError, InvalidRequest, SettingsError
+from actas.examining import examine
 from actas.providers import Providers
 from actas.settings import Settings
 from actas.stores import database
@@ -21,8 +24,15 @@ class CannotLook(ActasError):
     code = "cannot_look"
 
 
-def doctor() -> None:
+def doctor(
+    provider: Annotated[
+        str | None, typer.Option(help="Look at this provider, too, as the app whose role this is; nothing is posted.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="And at what this user has granted there.")] = None,
+) -> None:
     """Check settings, Vault, MongoDB and providers as this role sees them; exit status 1 if anything is wrong."""
+    if user is not None and provider is None:
+        raise InvalidRequest("--user is for --provider: what has the user granted where?")
     settings = Settings.from_env()
     print("ok    settings")
     checks: dict[str, Callable[[Settings], object]] = {
@@ -41,6 +51,10 @@ def doctor() -> None:
         except ActasError as error:
             well = False
             print(f"wrong {name}: {error}")
+    if provider is not None and well:
+        for finding in examine(settings, provider, user, utc_now):
+            well &= finding.state != "wrong"
+            print(f"{finding.state:<5} {finding.name}: {finding.text}")
     if not well:
         raise typer.Exit(1)
 
