@@ -9,6 +9,7 @@ import pytest
 
 from actas import GrantStatus, JobStatus
 from actas.errors import ActasError, AmbiguousAccount, ConnectError, InvalidRequest, NoGrant
+from tests.conftest import TIMES
 from tests.support import REDIRECT, dance, eventually, family
 
 
@@ -157,11 +158,16 @@ def test_disconnecting_during_an_exchange_leaves_no_live_token_and_no_post(clien
     assert posts(user) == []
 
 
-def test_a_provider_that_does_not_answer_a_revocation_is_asked_again(client, connect, sandbox, user):
-    connect(user)
+def test_a_provider_that_does_not_answer_a_revocation_is_asked_again(client, connect, documents, sandbox, user):
+    grants, ours = documents["grants"], {"_id": connect(user).id}
     sandbox.misbehave("revoke", "drop_before", times=1, account=user)
     client.disconnect(user=user, provider="x")
-    eventually(lambda: client.grants(user=user)[0].status is GrantStatus.REVOKED, seconds=60, what="revoked")
+    put_off = eventually(lambda: (now := grants.find_one(ours)).get("revocation") and now, what="it was tried")
+    assert (put_off["status"], put_off["revocation"]["tries"]) == ("revoking", 1)
+    pause = put_off["revoke_at"] - put_off["revocation"]["at"]
+    assert pause.total_seconds() == float(TIMES["ACTAS_EXCHANGE_LEASE_SECONDS"]), "it is left alone that long"
+    grants.update_one(ours, {"$set": {"revoke_at": datetime.now(UTC)}})  # as if that were over
+    eventually(lambda: client.grants(user=user)[0].status is GrantStatus.REVOKED, what="revoked")
     assert family(sandbox, user)["alive"] is False
 
 

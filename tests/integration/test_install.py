@@ -888,6 +888,7 @@ def test_the_doctor_names_indexes_that_are_missing_or_others(
 def test_the_doctor_says_that_mongodb_is_away_and_looks_at_the_rest(
     house: Installation, examine: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("actas.stores.database.TIMEOUT_MS", 500)  # it is away for longer than anybody waits
     away = house.env("operator") | {"ACTAS_MONGODB_URL": f"mongodb://u:CANARY@127.0.0.1:{nowhere()}/actas"}
     monkeypatch.setattr(house, "env", lambda _: away)
     status, lines = examine("operator")
