@@ -7,6 +7,9 @@ SEEDS ?= 50
 SCALE ?= 1
 MINUTES ?= 10
 SEED ?= 1
+# A file's tests stay in one process, which starts one stack for all its files. In the order given, so that what takes
+# long begins first and nobody waits for it in the end; xdist's own order is by the number of tests, and that says little.
+SPREAD := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test test-unit test-attacks test-faults test-scale chaos check format clean
@@ -29,17 +32,16 @@ up: $(READY) ## run everything on this machine until Ctrl-C
 	@$(BIN)/actas up
 
 test: $(READY) ## what is claimed, tried: rules, real servers, attacks (long ones have verbs of their own, below)
-	$(BIN)/pytest tests/unit tests/integration --numprocesses=3 --dist=loadfile $(ARGS)
-	$(BIN)/pytest tests/attacks --numprocesses=3 --dist=loadfile $(ARGS)
+	$(BIN)/pytest tests/attacks tests/integration tests/unit $(SPREAD) $(ARGS)
 
 test-unit: $(READY) ## the pure rules only, in seconds
 	$(BIN)/pytest tests/unit $(ARGS)
 
 test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role's credentials gets nothing
-	$(BIN)/pytest tests/attacks --numprocesses=3 --dist=loadfile $(ARGS)
+	$(BIN)/pytest tests/attacks $(SPREAD) $(ARGS)
 
 test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; SEEDS=50 random mixes of all that
-	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=2 --dist=loadgroup $(ARGS)
+	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=3 --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
 	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)

@@ -22,11 +22,20 @@ from tests.support import made_stale
 __all__ = ["app_settings", "client", "sandbox"]
 
 
+#: Have stacks of their own: together in one process, which does not need the others' meanwhile.
+OF_THEIR_OWN = ("test_failover.py", "test_sick_worker.py", "test_waiting_for_vault.py")
+
+#: Wait longest, one lease after the other: begun first, so that nobody waits for them in the end.
+LONGEST = (*OF_THEIR_OWN, "test_worker_killed.py", "test_between_reply_and_write.py", "test_events_survive.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each file stays in one process, as its fixtures want; random mixes are dealt out to two."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         seed = getattr(item, "callspec", None) and item.callspec.params.get("seed")
-        group = item.path.name if seed is None else f"random mix {seed % 2}"
+        own = "stacks of their own" if item.path.name in OF_THEIR_OWN else item.path.name
+        group = own if seed is None else f"random mix {seed % 2}"
         item.add_marker(pytest.mark.xdist_group(group))
 
 
