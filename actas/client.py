@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from actas.actions import ANY_PROVIDER, Actions
+from actas.client_auth import Assertions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
 from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
@@ -91,7 +92,7 @@ class Client:
         it is the provider's default: for x what posting needs, for the others mostly just who the user is.
 
         Raises:
-            UnknownProvider, UnknownAction, InvalidRequest, NotFound (no client credentials).
+            UnknownProvider, UnknownAction, InvalidRequest, NotFound (no client credentials, or no client key).
             ProviderUnavailable: the provider's issuer does not say where its endpoints are.
         """
         known = self._complete(provider)
@@ -99,6 +100,7 @@ class Client:
         check_redirect_uri(redirect_uri)
         scopes = self._scopes(known, scopes, actions)
         client = self._room.vault.client_credentials(self.app, provider)
+        Assertions.of(self._room.vault, self.app, known, self._clock)  # that there is no key is better known now
         return self._connector.begin(
             user=user,
             provider=known,
@@ -119,7 +121,8 @@ class Client:
         query, pending = self._connector.take_pending(callback_url, user=user)
         provider = self._complete(str(pending["provider"]))
         client = self._room.vault.client_credentials(self.app, provider.name)
-        done = self._connector.finish(query, pending, provider, client)
+        assertions = Assertions.of(self._room.vault, self.app, provider, self._clock)
+        done = self._connector.finish(query, pending, provider, client, assertions)
         return self._stored(user, done)
 
     def store_grant(self, *, user: str, provider: str, account: str, tokens: Mapping[str, Any]) -> Grant:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import SecretStr
 
 from actas import oauth
+from actas.client_auth import Assertions
 from actas.clock import Clock
 from actas.errors import (
     ClientRefused,
@@ -117,6 +118,7 @@ class Connector:
         pending: dict[str, str | list[str]],
         provider: Provider,
         client: ClientCredentials,
+        assertions: Assertions | None = None,
     ) -> Connected:
         """Trade the code for tokens and ask whose account it is.
 
@@ -126,7 +128,7 @@ class Connector:
         """
         check_issuer(query.get("iss"), provider)
         verifier = _pkce(query["state"], str(pending["salt"])).verifier
-        endpoint = oauth.TokenEndpoint(self.http, provider, client)
+        endpoint = oauth.TokenEndpoint(self.http, provider, client, assertions)
         try:
             tokens = endpoint.exchange_code(
                 code=SecretStr(query["code"]),

@@ -113,6 +113,12 @@ class NoGrant(NotFound):
     code = "no_grant"
 
 
+class NoClientKey(NotFound):
+    """The app has no key to prove itself with at this provider, or one that does not fit; an operator makes it."""
+
+    code = "no_client_key"
+
+
 class ConnectError(ActasError):
     """Connecting the account did not work; begin again."""
 

@@ -6,16 +6,18 @@ import base64
 import hashlib
 import math
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from actas.client_auth import TAKEN, Assertions, Way, ways
 from actas.clock import to_milliseconds
 from actas.errors import ClientRefused, GrantDead, ProviderBusy, ProviderUnavailable, TokenEndpointError
-from actas.http import Http, Reply
+from actas.http import Http, NotSent, Reply
 from actas.providers import Provider
 from actas.rate_limits import retry_at
 from actas.settings import ClientCredentials
@@ -24,8 +26,9 @@ from actas.unshown import Unshown
 #: Our own code for a reply that is no error and cannot be understood.
 MALFORMED = "malformed"
 
-#: Errors of RFC 6749 section 5.2 that blame the client, not the grant: no user must suffer for them.
-CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
+#: Errors of RFC 6749 section 5.2 that blame the client, not the grant: no user must suffer for them. The last is
+#: GitHub's (docs.github.com, "Troubleshooting OAuth app access token request errors").
+CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class TokenEndpoint:
     http: Http
     provider: Provider
     client: ClientCredentials
+    #: Needed where the provider's ``client_auth`` is private_key_jwt.
+    assertions: Assertions | None = None
 
     def exchange_code(
         self, *, code: SecretStr, verifier: SecretStr, redirect_uri: str, seconds: float, now: datetime
@@ -128,18 +133,48 @@ class TokenEndpoint:
             raise _refusal(self.provider, reply)
 
     def _post(self, url: str | None, form: dict[str, str | SecretStr], seconds: float) -> Reply:
+        """Send it, proving who the client is; where a proof is refused and there is another, once more with that.
+
+        Never after a reply that was lost: what was asked for may have been done. A refused client has spent nothing.
+
+        Raises:
+            NotSent, NoReply; VaultUnavailable, VaultDenied (nothing was sent, or what was sent was refused).
+        """
         assert url is not None  # of a complete provider
-        secret = self.client.client_secret
-        basic = None
-        if self.provider.client_auth == "basic" and secret is not None:
-            # RFC 6749 section 2.3.1: form-encode both parts before they go into the header.
-            basic = (quote_plus(self.client.client_id), SecretStr(quote_plus(secret.get_secret_value())))
-        else:
-            form |= {self.provider.client_id_parameter: self.client.client_id}
-            if self.provider.client_auth == "post" and secret is not None:
-                form |= {"client_secret": secret}
-        headers = {"Accept": "application/json"}
-        return self.http.send("POST", url, form=form, basic_auth=basic, headers=headers, seconds=seconds)
+        ends_at = time.monotonic() + seconds
+        first, *others = self._ways()
+        reply = self._prove(url, form, first, ends_at)
+        for way in others:
+            if not self._refuses_client(reply):
+                break
+            TAKEN.note(self._where, self.client.client_id, way)  # its turn, also if no time is left for it
+            reply = self._prove(url, form, way, ends_at)
+        return reply
+
+    @property
+    def _where(self) -> str:
+        return self.provider.token_url or ""
+
+    def _ways(self) -> list[Way]:
+        found = list(ways(self.provider, self.client, self.assertions))
+        return TAKEN.first(self._where, self.client.client_id, found)
+
+    def _prove(self, url: str, form: dict[str, str | SecretStr], way: Way, ends_at: float) -> Reply:
+        proof = way.proof()
+        seconds = ends_at - time.monotonic()
+        if seconds <= 0:
+            raise NotSent("no time was left to send it")
+        return self.http.send(
+            "POST",
+            url,
+            form={**form, **proof.fields},
+            basic_auth=proof.basic,
+            headers={"Accept": "application/json"},
+            seconds=seconds,
+        )
+
+    def _refuses_client(self, reply: Reply) -> bool:
+        return isinstance(_refusal(self.provider, reply), ClientRefused)
 
 
 def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:

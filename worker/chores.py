@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
+from actas.client_auth import Assertions
 from actas.envelope import Purpose
 from actas.errors import (
     ActasError,
@@ -148,6 +149,7 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     if provider.revoke_url is None:
         return "no_revocation_endpoint"  # it lives until it ends by itself, or its user takes it back at the provider
     client = room.vault.client_credentials(grant.app, grant.provider)
+    assertions = Assertions.of(room.vault, grant.app, provider, room.clock)
     try:
         if _rescued(grant, room):
             return None  # a newer token has come to light: that one is to be revoked, in a moment
@@ -160,7 +162,7 @@ def _revoked(grant: Grant, owner: str, room: Room) -> str | None:
     # Right before the request, because it may take along what somebody who connects again is just being given.
     if not room.grants.still_revoking(grant):
         return None
-    return _said(TokenEndpoint(room.http, provider, client), grant, token, owner, room)
+    return _said(TokenEndpoint(room.http, provider, client, assertions), grant, token, owner, room)
 
 
 def _said(endpoint: TokenEndpoint, grant: Grant, token: SecretStr, owner: str, room: Room) -> str:

@@ -20,6 +20,7 @@ from datetime import timedelta
 from pydantic import SecretBytes, SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random, wait_random_exponential
 
+from actas.client_auth import Assertions
 from actas.clock import Clock
 from actas.envelope import Purpose
 from actas.errors import (
@@ -235,7 +236,10 @@ class Exchange:
         whose = Whose(leased.app, leased.provider, leased.id, asked_by=held.asked_by)
         client = self.vault.client_credentials(leased.app, leased.provider)
         check_client(client, leased)
-        endpoint = TokenEndpoint(self.http, self._complete(leased.provider, whose), client)
+        provider = self._complete(leased.provider, whose)
+        endpoint = TokenEndpoint(
+            self.http, provider, client, Assertions.of(self.vault, leased.app, provider, self.clock)
+        )
         refresh_token, key = self.keys.read(leased, Purpose.REFRESH), self.keys.get(leased)
         fresh = wrapped_key(self.vault, leased.app, leased.id, self.clock()) if new_key else (key, None)
         exchange_id = new_id()

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from actas.cli import leak_drill
+from actas.cli import client_keys, leak_drill
 from actas.cli.looking import AsJson, show, text
 from actas.clock import utc_now
 from actas.errors import ActasError, NotFound, SettingsError, VaultDenied
@@ -214,4 +214,5 @@ def retire(app: App = None, signing: Signing = False) -> None:
         raise typer.Exit(1)
 
 
+keys.command("client")(client_keys.client)
 keys.command("leak-drill")(leak_drill.leak_drill)

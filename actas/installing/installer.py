@@ -15,6 +15,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from actas.errors import NotFound, SettingsError
 from actas.installing import env_files
 from actas.installing.redis_roles import RedisInstaller
+from actas.providers.model import NAME
 from actas.settings import AppName, ClientCredentials
 from actas.stores.installing import MongoInstaller
 from actas.vault.installing import VaultInstaller
@@ -126,7 +127,7 @@ def set_client_credentials(
         VaultUnavailable, VaultDenied.
     """
     checked_name("app", app)
-    checked_name("provider", provider)
+    checked_provider(provider)
     vault = VaultInstaller(vault_addr, vault_token)
     if app not in vault.apps():
         raise NotFound(f"there is no app {app}; add it first: actas apps add {app}")
@@ -197,6 +198,17 @@ def checked_name(what: str, name: str) -> str:
         return TypeAdapter(AppName).validate_python(name)
     except ValidationError:
         raise SettingsError(f"{name!r} cannot be the name of this {what}; use 1 to 40 of a-z, 0-9 and -") from None
+
+
+def checked_provider(name: str) -> str:
+    """Return a provider's name that is fit for paths and key names.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if not NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} cannot be the name of a provider; use 1 to 40 of a-z, 0-9, - and _")
+    return name
 
 
 def _sign_in_to_vault(env: dict[str, str], vault: VaultInstaller, addr: str, role: str) -> None:

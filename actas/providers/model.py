@@ -89,8 +89,9 @@ class KnownLimit(BaseModel, frozen=True, extra="forbid"):
     contains: str
 
 
-#: Its place in Vault is kv/actas/<app>/<name>, where "webhook" is taken.
-NAME = re.compile(r"(?!webhook$)[a-z0-9][a-z0-9_-]{0,39}")
+#: Its place in Vault is kv/actas/<app>/<name>, where "webhook" is taken; and a transit key's name ends in a letter, a
+#: digit or _ (``actas.vault.room.client_key_name``).
+NAME = re.compile(r"(?!webhook$)[a-z0-9]([a-z0-9_-]{0,38}[a-z0-9_])?")
 
 #: What only the worker may say, or only the flow itself.
 _FLOWS_OWN = frozenset(
@@ -137,6 +138,11 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     #: RFC 6749 section 2.3.1: basic (HTTP Basic, both parts form-encoded first), post (in the body), none (public);
     #: private_key_jwt: a JWT signed in Vault (RFC 7523 section 2.2).
     client_auth: Literal["basic", "post", "none", "private_key_jwt"] = "basic"
+    #: Whom such a JWT is for: RFC 7523 section 3 and OpenID Connect Core section 9 say the token endpoint's address;
+    #: FAPI 2.0 and the update of RFC 7523 (draft-ietf-oauth-rfc7523bis) the issuer. Each server takes what it takes.
+    assertion_audience: Literal["token_url", "issuer"] = "token_url"
+    #: What it is signed with, where the key allows a choice; None: ES256, RS256 or EdDSA, as the key in Vault is.
+    assertion_algorithm: Literal["ES256", "RS256", "PS256", "EdDSA", "Ed25519"] | None = None
     #: What the client's id is called in requests; RFC 6749 says client_id.
     client_id_parameter: str = "client_id"
     #: RFC 7636; "none" only where the provider cannot.
@@ -168,7 +174,7 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _can_be_a_path(cls, value: str) -> str:
         if not NAME.fullmatch(value):
-            raise ValueError("1 to 40 lower-case letters, digits, - and _, and not webhook")
+            raise ValueError("1 to 40 lower-case letters, digits, - and _, these not first and - not last; not webhook")
         return value
 
     @field_validator("authorize_url", "token_url", "api_url")
@@ -205,6 +211,13 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
             raise PydanticCustomError("missing", "Field required")
         # To take a token for one that can be used once is safe with all of them.
         return {"kind": "rotating"} if value is None else value
+
+    @field_validator("assertion_audience")
+    @classmethod
+    def _somebody(cls, value: str, info: ValidationInfo) -> str:
+        if value == "issuer" and info.data.get("issuer") is None:
+            raise ValueError("there is no issuer; set that, too")
+        return value
 
     @field_validator("authorize_parameters")
     @classmethod

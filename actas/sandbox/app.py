@@ -41,6 +41,7 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
         refresh={client_id: client.refresh for client_id, client in config.clients.items()},
     )
     misbehaviour = Misbehaviour()
+    clients = dict(config.clients)  # the control surface may register others
 
     async def home(_: Request) -> Response:
         return HTMLResponse(pages.timeline_page(books.latest(POSTS_ON_THE_PAGE)), headers=pages.HEADERS)
@@ -48,9 +49,9 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
     return Starlette(
         routes=[
             Route("/", home),
-            *OAuth(config.clients, books, misbehaviour).routes(),
+            *OAuth(clients, books, misbehaviour, clock).routes(),
             *Api(books, misbehaviour).routes(),
-            *Control(config.clients, books, misbehaviour, clock).routes(),
+            *Control(clients, books, misbehaviour, clock).routes(),
         ],
         exception_handlers={ValidationError: _misasked, ClientDisconnect: _left, Exception: _crashed},
     )

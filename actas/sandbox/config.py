@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, SecretStr, ValidationError
@@ -26,15 +26,25 @@ def _loopback(host: IPv4Address) -> IPv4Address:
 
 
 class Client(BaseModel, frozen=True, extra="forbid"):
-    """A registered client (RFC 6749 section 2); without a secret it is a public one."""
+    """A registered client (RFC 6749 section 2); without a secret and keys it is a public one."""
 
     secret: SecretStr | None = None
+    #: The public keys it signs assertions with (RFC 7523): a JWK set.
+    jwks: dict[str, Any] | None = None
+    #: The one way in which it may prove who it is; None: private_key_jwt with keys, basic with a secret, else none.
+    auth: Literal["basic", "post", "none", "private_key_jwt"] | None = None
     #: A ``*`` in the place of the port stands for any port (RFC 8252 section 7.3). None: any loopback address.
     redirect_uris: tuple[str, ...] | None = None
     #: What becomes of its refresh tokens: the sandbox stands in for a provider with this profile.
     refresh: RefreshProfile = RefreshProfile(kind="rotating")
     #: Whether token replies say how long the refresh token lives on without being used (refresh_token_expires_in).
     say_refresh_expiry: bool = False
+
+    @property
+    def authenticates_by(self) -> Literal["basic", "post", "none", "private_key_jwt"]:
+        if self.auth is not None:
+            return self.auth
+        return "private_key_jwt" if self.jwks else "basic" if self.secret else "none"
 
     def accepts(self, redirect_uri: str) -> bool:
         """May the browser be sent there?"""

@@ -8,16 +8,14 @@ from pydantic import BaseModel, Field, NonNegativeFloat, StringConstraints
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from actas.sandbox.config import Client
 from actas.sandbox.misbehaviour import Rule
 from actas.sandbox.oauth import SCOPES, USERNAME, token_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from actas.sandbox.config import Client
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.state import Books
     from actas.sandbox.steered_clock import SteeredClock
@@ -45,14 +43,20 @@ class Ahead(BaseModel, extra="forbid"):
     ahead_seconds: NonNegativeFloat = Field(le=100 * 365 * 86400)
 
 
+class Registration(BaseModel, extra="forbid"):
+    client_id: str
+    client: Client
+
+
 class Control:
     def __init__(
-        self, clients: Mapping[str, Client], books: Books, misbehaviour: Misbehaviour, clock: SteeredClock
+        self, clients: dict[str, Client], books: Books, misbehaviour: Misbehaviour, clock: SteeredClock
     ) -> None:
         self._clients = clients
         self._books = books
         self._misbehaviour = misbehaviour
         self._clock = clock
+        self._former: list[Client] = []
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -64,6 +68,7 @@ class Control:
             Route("/_sandbox/kill", self.kill, methods=["POST"]),
             Route("/_sandbox/settle", self.settle, methods=["POST"]),
             Route("/_sandbox/grants", self.grants, methods=["POST"]),
+            Route("/_sandbox/clients", self.register, methods=["POST"]),
             Route("/_sandbox/clock", self.clock, methods=["POST"]),
             Route("/_sandbox/misbehave", self.misbehave, methods=["POST"]),
             Route("/_sandbox/misbehave", self.behave, methods=["DELETE"]),
@@ -74,7 +79,8 @@ class Control:
 
     async def tokens(self, _: Request) -> Response:
         """Every credential ever issued here: what must be found nowhere else."""
-        known = [client.secret.get_secret_value() for client in self._clients.values() if client.secret]
+        ever = [*self._former, *self._clients.values()]
+        known = [client.secret.get_secret_value() for client in ever if client.secret]
         return JSONResponse({"tokens": known + self._books.credentials()})
 
     async def held(self, _: Request) -> Response:
@@ -105,6 +111,17 @@ class Control:
             return JSONResponse({"error": "client_id: no client has this id"}, 400)
         made = self._books.make_grants(asked.client_id, asked.accounts, SCOPES)
         return JSONResponse({"grants": [token_body(issued, client) for issued in made]}, 201)
+
+    async def register(self, request: Request) -> Response:
+        """Register a client, or another way of its to prove who it is: what it had does not count from here on.
+
+        What becomes of its refresh tokens stays as it was.
+        """
+        asked = Registration.model_validate_json(await request.body())
+        if (former := self._clients.get(asked.client_id)) is not None:
+            self._former.append(former)
+        self._clients[asked.client_id] = asked.client
+        return JSONResponse({}, 201)
 
     async def clock(self, request: Request) -> Response:
         """Let time pass: whatever ends at a time ends by this clock."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus, urlencode
+from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from actas.clock import utc_now
 from actas.sandbox import pages
+from actas.sandbox.client_auth import ClientAuthentication, OAuthError
 from actas.sandbox.records import Authorization, Reason, Refused
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from actas.clock import Clock
     from actas.sandbox.config import Client
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.records import Issued
@@ -49,17 +50,12 @@ DESCRIPTIONS = {
 }
 
 
-class OAuthError(Exception):
-    """An error reply of RFC 6749 section 5.2: status, ``error`` and ``error_description``."""
-
-    def __init__(self, status: int, error: str, description: str) -> None:
-        super().__init__(description)
-        self.status, self.error, self.description = status, error, description
-
-
 class OAuth:
-    def __init__(self, clients: Mapping[str, Client], books: Books, misbehaviour: Misbehaviour) -> None:
+    def __init__(
+        self, clients: Mapping[str, Client], books: Books, misbehaviour: Misbehaviour, clock: Clock = utc_now
+    ) -> None:
         self._clients = clients
+        self._authentication = ClientAuthentication(clients, clock)
         self._books = books
         self._misbehaviour = misbehaviour
 
@@ -120,7 +116,7 @@ class OAuth:
         how = rule.how if rule else None
 
         def act() -> Response:
-            client_id = self._authenticate(request, form)
+            client_id = self._authentication.client_id(request, form)
             issued = self._issue(client_id, form, keep=how == "keep_refresh_token")
             body = token_body(issued, self._clients[client_id])
             if how == "no_expires_in":
@@ -134,7 +130,7 @@ class OAuth:
         rule = self._misbehaviour.take("revoke", self._books.username_of(form.get("token", "")))
 
         def act() -> Response:
-            self._books.revoke(_required(form, "token"), client_id=self._authenticate(request, form))
+            self._books.revoke(_required(form, "token"), client_id=self._authentication.client_id(request, form))
             return JSONResponse({"revoked": True})
 
         return await self._misbehaviour.serve(request, rule, lambda: self._answer(act, counted=False))
@@ -154,29 +150,6 @@ class OAuth:
             case "refresh_token":
                 return self._books.refresh(_required(form, "refresh_token"), client_id=client_id, keep=keep)
         raise OAuthError(400, "unsupported_grant_type", "The grant type is authorization_code or refresh_token.")
-
-    def _authenticate(self, request: Request, form: Mapping[str, str]) -> str:
-        """The client's id, proven with HTTP Basic (RFC 6749 section 2.3.1), or merely said by a public client."""
-        header = request.headers.get("authorization")
-        if header is None:
-            client_id, given = form.get("client_id", ""), None
-        else:
-            client_id, given = _basic(header)
-            if "client_secret" in form or form.get("client_id", client_id) != client_id:
-                # RFC 6749 section 2.3: one way of authenticating in each request.
-                raise OAuthError(400, "invalid_request", "The client is named in two ways.")
-        client = self._clients.get(client_id)
-        if client is None:
-            raise OAuthError(401, "invalid_client", "No client has this id.")
-        if client.secret is None or given is None:
-            if client.secret is not None:
-                raise OAuthError(401, "unauthorized_client", "Missing valid authorization header")
-            if given is not None:
-                raise OAuthError(401, "invalid_client", "This client has no secret.")
-            return client_id
-        if not secrets.compare_digest(given.encode(), client.secret.get_secret_value().encode()):
-            raise OAuthError(401, "invalid_client", "The client secret is wrong.")
-        return client_id
 
     def _answer(self, act: Callable[[], Response], *, counted: bool) -> Response:
         try:
@@ -214,19 +187,6 @@ def _required(form: Mapping[str, str], name: str) -> str:
     if not value:
         raise OAuthError(400, "invalid_request", f"Missing required parameter [{name}].")
     return value
-
-
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, encoded = header.partition(" ")
-    try:
-        if scheme.lower() != "basic":
-            raise ValueError
-        client_id, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        if not colon:
-            raise ValueError
-    except ValueError:
-        raise OAuthError(401, "unauthorized_client", "Missing valid authorization header") from None
-    return unquote_plus(client_id), unquote_plus(secret)
 
 
 def token_body(issued: Issued, client: Client) -> dict[str, object]:

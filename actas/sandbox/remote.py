@@ -100,6 +100,10 @@ class SandboxControl:
         grants: list[dict[str, Any]] = self._call("POST", "grants", asked)["grants"]
         return grants
 
+    def register(self, client_id: str, **client: Any) -> None:
+        """Register a client, or register it anew; fields as in ``actas.sandbox.config.Client``."""
+        self._call("POST", "clients", {"client_id": client_id, "client": client})
+
     def put_ahead(self, seconds: float) -> datetime:
         """Put the sandbox's clock so far ahead of this machine's, never back; what it shows now."""
         return datetime.fromisoformat(self._call("POST", "clock", {"ahead_seconds": seconds})["now"])

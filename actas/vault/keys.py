@@ -15,7 +15,16 @@ from typing import Any
 import hvac
 
 from actas.errors import NotFound, VaultDenied
-from actas.vault.room import BATCH, TRANSIT, VaultRoom, _CannotSignIn, _Malformed, kek_name, signing_key_name
+from actas.vault.room import (
+    BATCH,
+    TRANSIT,
+    VaultRoom,
+    _CannotSignIn,
+    _Malformed,
+    client_key_name,
+    kek_name,
+    signing_key_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,15 @@ class VaultKeys(VaultRoom):
             VaultUnavailable, VaultDenied.
         """
         self._change(f"rotate {key_name}", lambda transit: transit.rotate_key(key_name, mount_point=TRANSIT))
+
+    def make_client_key(self, app: str, provider: str, kind: str) -> None:
+        """Make the key that an app proves itself with at a provider; nothing happens if there is one.
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        name = client_key_name(app, provider)
+        self._change(f"make {name}", lambda transit: transit.create_key(name, key_type=kind, mount_point=TRANSIT))
 
     def retire_before(self, key_name: str, version: int) -> None:
         """Let Vault refuse all versions before this one. They are hidden, not trimmed: this can be taken back.

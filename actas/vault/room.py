@@ -19,7 +19,16 @@ import requests
 from pydantic import SecretBytes, SecretStr, ValidationError
 from requests.adapters import HTTPAdapter
 
-from actas.errors import ActasError, EnvelopeError, NotFound, SettingsError, VaultDenied, VaultUnavailable
+from actas.client_keys import ClientKey
+from actas.errors import (
+    ActasError,
+    EnvelopeError,
+    NoClientKey,
+    NotFound,
+    SettingsError,
+    VaultDenied,
+    VaultUnavailable,
+)
 from actas.settings import ClientCredentials, Settings
 from actas.unshown import Unshown, in_clear
 from actas.webhooks import BadWebhook, Webhook
@@ -38,6 +47,9 @@ RENEW_AT = 2 / 3
 #: The policies of a token this young are those of a new one: what it is refused, a new one would be refused, too.
 YOUNG_SECONDS = 60
 
+#: RFC 7518 section 3.5: the salt is as long as the hash.
+_PSS = {"signature_algorithm": "pss", "salt_length": "hash"}
+
 _NOT_VAULT = "what answers for Vault is not Vault"
 
 T = TypeVar("T")
@@ -49,6 +61,11 @@ def kek_name(app: str) -> str:
 
 def signing_key_name(app: str) -> str:
     return f"actas-app-{app}"
+
+
+def client_key_name(app: str, provider: str) -> str:
+    """The dot parts them: neither name can have one, so no app's keys can be taken for another's ("a", "a-b")."""
+    return f"actas-client-{app}.{provider}"
 
 
 def webhook_path(app: str) -> str:
@@ -209,9 +226,65 @@ class VaultRoom:
             raise NotFound(f"{missing} (client_id is missing there, or is no text)")
         if not isinstance(data.get("client_secret"), str | None):
             raise NotFound(f"{missing} (client_secret there is no text)")
+        others = data.get("other_client_secrets") or []
+        others = [others] if isinstance(others, str) else others  # what a shell can write is one
+        if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
+            raise NotFound(f"{missing} (other_client_secrets there is neither a text nor a list of texts)")
         # An empty one is none: a public client.
         secret = SecretStr(data["client_secret"]) if data.get("client_secret") else None
-        return ClientCredentials(client_id=client_id, client_secret=secret)
+        return ClientCredentials(
+            client_id=client_id, client_secret=secret, other_client_secrets=tuple(map(SecretStr, filter(None, others)))
+        )
+
+    # --- client keys ---
+
+    def client_key(self, app: str, provider: str) -> ClientKey:
+        """The public half of the key that an app proves itself with at a provider.
+
+        Raises:
+            NoClientKey: it has none.
+            VaultUnavailable, VaultDenied.
+        """
+        name = client_key_name(app, provider)
+        try:
+            reply = self._ask(lambda client: client.secrets.transit.read_key(name, mount_point=TRANSIT))
+        except NotFound:
+            raise NoClientKey(
+                f"app {app} has no key for {provider}, whose client_auth is private_key_jwt; make one, and register it"
+                f" there: actas keys client {app} {provider}"
+            ) from None
+        with _understood():
+            data = reply["data"]
+            retired = data.get("min_decryption_version", 1)
+            versions = {int(version): found for version, found in data["keys"].items()}
+            # Of a symmetric key Vault shows times.
+            public = {
+                version: str(found["public_key"])
+                for version, found in versions.items()
+                if version >= retired and isinstance(found, dict)
+            }
+            return ClientKey(name, str(data["type"]), public)
+
+    def sign_as_client(self, key: ClientKey, data: bytes, *, version: int, algorithm: str) -> str:
+        """Sign a client assertion; a signature in base64url (RFC 7515).
+
+        Raises:
+            VaultUnavailable, VaultDenied.
+        """
+        how = {"RS256": {"signature_algorithm": "pkcs1v15"}, "PS256": _PSS}.get(algorithm, {})
+        reply = self._ask(
+            lambda client: client.secrets.transit.sign_data(
+                key.name,
+                _b64(data),
+                key_version=version,
+                hash_algorithm="sha2-256",  # Ed25519 has its own, and passes over this
+                marshaling_algorithm="jws",
+                mount_point=TRANSIT,
+                **how,
+            )
+        )
+        with _understood():
+            return str(reply["data"]["signature"].rsplit(":", 1)[1])
 
     # --- webhooks ---
 

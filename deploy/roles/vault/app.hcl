@@ -1,7 +1,8 @@
 # Policy actas-app-{app}: what the application "{app}" may do. One AppRole and one policy for each app.
 #
 # It can store a token and never read one back: no decrypt, no rewrap, no datakey. It speaks for itself only: every path
-# names this app whole, because a trailing * would take in apps whose names begin alike ("a" and "a-b").
+# names this app whole, because a trailing * would take in apps whose names begin alike ("a" and "a-b"). Client keys have a
+# dot behind the app's name, which no app's name has.
 
 # Wrap data keys under its own KEK. No "create": encrypting under a key that does not exist would make it.
 path "transit/encrypt/actas-kek-{app}" {
@@ -13,6 +14,14 @@ path "transit/sign/actas-app-{app}" {
   capabilities = ["update"]
 }
 path "transit/keys/actas-app-{app}" {
+  capabilities = ["read"]
+}
+
+# Prove to a provider that it is its client (private_key_jwt), with a key that never leaves Vault: actas-client-<app>.<provider>.
+path "transit/sign/actas-client-{app}.*" {
+  capabilities = ["update"]
+}
+path "transit/keys/actas-client-{app}.*" {
   capabilities = ["read"]
 }
 

@@ -14,6 +14,14 @@ path "transit/keys/actas-app-*" {
   capabilities = ["read"]
 }
 
+# Prove to providers whose client it acts for. No job is signed with such a key: those are signed with actas-app-<app>.
+path "transit/sign/actas-client-*" {
+  capabilities = ["update"]
+}
+path "transit/keys/actas-client-*" {
+  capabilities = ["read"]
+}
+
 # Client credentials of all apps at all providers: kv/actas/<app>/<provider>.
 path "kv/data/actas/+/+" {
   capabilities = ["read"]
