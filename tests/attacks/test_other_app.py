@@ -7,6 +7,8 @@ other's grant. It can end grants and stop jobs (docs/security.md); it must act a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -14,16 +16,25 @@ import pytest
 from pydantic import SecretStr
 
 from actas.clock import utc_now
+from actas.embedded.stack import Stack
 from actas.envelope import Purpose, encrypt, new_data_key
 from actas.errors import VaultDenied
 from actas.records import Grant
+from actas.vault.keys import VaultKeys
 from tests.attacks.tampering import claims_of, insert_job, refused, token
+from tests.support import settings_from
 
 
 @pytest.fixture(scope="module")
 def their_documents(mallory) -> Any:
     """MongoDB as mallory's own user: what is done here an app can do."""
     return mallory._room.database
+
+
+@pytest.fixture(scope="module")
+def operator_vault(stack: Stack) -> Iterator[VaultKeys]:
+    with closing(VaultKeys(settings_from(stack.role_env("operator")))) as vault:
+        yield vault
 
 
 def signed_by(mallory: Any, claims: Any, *, kid: str) -> str:
@@ -39,6 +50,19 @@ def test_a_job_for_one_app_signed_by_another_is_refused(client, mallory, their_d
     insert_job(their_documents, claims, signed_by(mallory, claims, kid=kid))
     refused(client, claims.id, "bad_signature")
     assert posts(user) == []
+
+
+def test_one_app_cannot_prove_to_a_provider_that_it_is_anothers_client(mallory, operator_vault):
+    """The victim has a key at the provider. Its own are the control: the attacker may use these."""
+    for app in ("demo", "mallory"):
+        operator_vault.make_client_key(app, "signed", "ed25519")
+    vault = mallory._room.vault
+    with pytest.raises(VaultDenied):
+        vault.client_key("demo", "signed")
+    with pytest.raises(VaultDenied):
+        vault.sign_as_client(operator_vault.client_key("demo", "signed"), b"x", version=1, algorithm="EdDSA")
+    own = vault.client_key("mallory", "signed")
+    assert vault.sign_as_client(own, b"x", version=1, algorithm="EdDSA")
 
 
 def test_a_job_rightly_signed_by_one_app_for_anothers_grant_is_refused(mallory, their_documents, connect, user, posts):

@@ -167,11 +167,53 @@ def of_each_app(app: str) -> dict[str, Callable[[hvac.Client, str], Any]]:
     }
 
 
+def with_client_keys_of(app: str) -> dict[str, Callable[[hvac.Client, str], Any]]:
+    """The keys that an app proves itself with at providers; x is there already."""
+    name = f"actas-client-{app}.x"
+    key = f"transit/keys/{name}"
+    return {
+        f"make a client key of {app}": write(f"transit/keys/actas-client-{app}.made", type="ecdsa-p256"),
+        f"make a client key of {app} for encryption": write(f"transit/keys/actas-client-{app}.y", type="aes256-gcm96"),
+        f"make an exportable client key of {app}": write(
+            f"transit/keys/actas-client-{app}.y", type="ed25519", exportable=True
+        ),
+        f"import a client key of {app}": write(
+            f"transit/keys/actas-client-{app}.y/import", type="ed25519", ciphertext=INPUT
+        ),
+        f"prove to be the client of {app}": write(f"transit/sign/{name}", input=INPUT, marshaling_algorithm="jws"),
+        f"prove to be the client of {app}, algorithm in the path": write(f"transit/sign/{name}/sha2-256", input=INPUT),
+        f"hmac with the client key of {app}": write(f"transit/hmac/{name}", input=INPUT),
+        f"read the client key of {app}": read(key),
+        f"rotate the client key of {app}": write(f"{key}/rotate"),
+        f"retire versions of the client key of {app}": write(f"{key}/config", min_decryption_version=1),
+        f"bar the client key of {app} from signing": write(f"{key}/config", min_encryption_version=1),
+        f"make the client key of {app} exportable": write(f"{key}/config", exportable=True),
+        f"make the client key of {app} exportable in passing": write(
+            f"{key}/config", min_decryption_version=1, exportable=True
+        ),
+        f"allow backups of the client key of {app}": write(f"{key}/config", allow_plaintext_backup=True),
+        f"allow deleting the client key of {app}": write(f"{key}/config", deletion_allowed=True),
+        f"back up the client key of {app}": read(f"transit/backup/{name}"),
+        f"export the client key of {app}": read(f"transit/export/signing-key/{name}"),
+        f"trim the client key of {app}": write(f"{key}/trim", min_available_version=1),
+        f"import into the client key of {app}": write(f"{key}/import_version", ciphertext=INPUT),
+        f"delete the client key of {app} softly": lambda vault, _: vault.adapter.delete(f"/v1/{key}/soft-delete"),
+        f"take back that the client key is deleted softly, of {app}": write(f"{key}/soft-delete-restore"),
+        f"sign a certificate request with the client key of {app}": write(f"{key}/csr"),
+        f"delete the client key of {app}": lambda vault, _: vault.delete(key),
+        f"list below the client key of {app}": lambda vault, _: vault.list(key),
+    }
+
+
 VAULT_VERBS: dict[str, Callable[[hvac.Client, str], Any]] = {
     "renew its own token": write("auth/token/renew-self"),
     "look up its own token": read("auth/token/lookup-self"),
     **of_each_app("a"),
     **of_each_app("a-b"),
+    **with_client_keys_of("a"),
+    **with_client_keys_of("a-b"),
+    "make a client key of nobody's": write("transit/keys/actas-client-nobody.x", type="ed25519"),
+    "make a client key of an app whose name only begins so": write("transit/keys/actas-client-aa.x", type="ed25519"),
     "wrap under a key that does not exist": write("transit/encrypt/actas-kek-new", plaintext=INPUT, context=CONTEXT),
     "make a KEK": write("transit/keys/actas-kek-made", derived=True),
     "make a signing key": write("transit/keys/actas-app-made", type="ed25519"),
@@ -201,6 +243,8 @@ EVERYBODY = {"renew its own token", "look up its own token"}
 
 def app_may(app: str) -> set[str]:
     of_its_own = {f"read credentials of {app}", f"read the webhook's secret of {app}"}
+    proving = f"prove to be the client of {app}"
+    of_its_own |= {proving, f"{proving}, algorithm in the path", f"read the client key of {app}"}
     return {f"wrap for {app}", f"sign as {app}", f"read the signing key of {app}"} | of_its_own
 
 
@@ -211,7 +255,15 @@ def may_for_all_apps(*verbs: str) -> set[str]:
 VAULT_ALLOWED = {
     "app-a": app_may("a"),
     "app-a-b": app_may("a-b"),
-    "worker": may_for_all_apps("wrap for", "unwrap for", "read the signing key of", "read credentials of"),
+    "worker": may_for_all_apps(
+        "wrap for",
+        "unwrap for",
+        "read the signing key of",
+        "read credentials of",
+        "read the client key of",
+        "prove to be the client of",
+    )
+    | {f"prove to be the client of {app}, algorithm in the path" for app in APPS},
     "scheduler": may_for_all_apps("rewrap for", "read the KEK of", "read the webhook's secret of"),
     "operator": may_for_all_apps(
         "read the KEK of",
@@ -220,6 +272,13 @@ VAULT_ALLOWED = {
         "rotate the signing key of",
         "retire versions of the KEK of",
         "retire versions of the signing key of",
+        "make a client key of",
+        "read the client key of",
+        "rotate the client key of",
+        "retire versions of the client key of",
+        # Below such a key, and without parameters: its policy cannot name them, and neither is of use to a thief.
+        "take back that the client key is deleted softly, of",
+        "sign a certificate request with the client key of",
     ),
 }
 
@@ -228,6 +287,8 @@ VAULT_ALLOWED = {
 def vault_of(house: House) -> dict[str, hvac.Client]:
     root = house.root()
     root.write_data("transit/keys/theirs", data={})
+    for app in APPS:
+        root.write_data(f"transit/keys/actas-client-{app}.x", data={"type": "ed25519"})
     for path in ("theirs/x", "actas/shallow", "actas/a/x/deep"):
         root.write_data(f"kv/data/{path}", data={"data": {"secret": "theirs"}})
     return {role: house.vault(role) for role in ROLES}
@@ -316,9 +377,10 @@ def test_no_vault_verb_was_denied_only_because_it_does_not_exist(house: House) -
     ciphertext = write("transit/encrypt/actas-kek-gone", plaintext=INPUT, context=CONTEXT)(root, "")["data"][
         "ciphertext"
     ]
-    mine = {name: verb for name, verb in VAULT_VERBS.items() if name not in of_each_app("a") | of_each_app("a-b")}
+    apps = [verbs for app in APPS for verbs in (of_each_app(app), with_client_keys_of(app))]
+    mine = {name: verb for name, verb in VAULT_VERBS.items() if not any(name in verbs for verbs in apps)}
     try:
-        for name, verb in (mine | CREDENTIALS_FIRST | of_each_app("gone")).items():
+        for name, verb in (mine | FIRST | of_each_app("gone") | with_client_keys_of("gone")).items():
             if name in {"seal", "renew its own token"}:  # exists, surely; and a root token cannot be renewed
                 continue
             # Understood, and refused for reasons of its own. A path that Vault does not know is an InvalidPath.
@@ -328,9 +390,10 @@ def test_no_vault_verb_was_denied_only_because_it_does_not_exist(house: House) -
         installer.install(**where, redis_url=house.servers.valkey.url)
 
 
-CREDENTIALS_FIRST = {
+FIRST = {
     "": write("kv/data/actas/gone/x", data={"client_id": "id"}),
     "and a webhook": write("kv/data/actas/gone/webhook", data={"url": "https://app.example/"}),
+    "and a client key": write("transit/keys/actas-client-gone.x", type="ed25519"),
 }
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import hvac
 import pytest
-from pydantic import SecretBytes
+from pydantic import SecretBytes, SecretStr
 
 from actas.envelope import Purpose, new_data_key
 from actas.errors import EnvelopeError, NotFound, VaultDenied, VaultUnavailable
@@ -158,6 +158,9 @@ def test_missing_client_credentials_are_named_with_their_place(rooms):
         ({"client_id": "canary", "client_secret": 4711}, "client_secret"),
         ({"client_id": "canary", "client_secret": False}, "client_secret"),
         ({"client_id": "canary", "client_secret": {"canary": "canary"}}, "client_secret"),
+        ({"client_id": "canary", "other_client_secrets": 4711}, "other_client_secrets"),
+        ({"client_id": "canary", "other_client_secrets": {"canary": "canary"}}, "other_client_secrets"),
+        ({"client_id": "canary", "other_client_secrets": ["canary", 4711]}, "other_client_secrets"),
     ],
 )
 def test_client_credentials_stored_in_another_form_are_missing_and_the_field_is_named(rooms, stack, stored, field):
@@ -172,6 +175,17 @@ def test_client_credentials_stored_in_another_form_are_missing_and_the_field_is_
 def test_a_client_without_a_secret_is_a_public_one(rooms, stack, public):
     store(stack, {"client_id": "c"} | public)
     assert rooms["worker"].client_credentials("demo", "mistyped").client_secret is None
+
+
+@pytest.mark.parametrize(
+    ("others", "read"),
+    [(["b", "c"], ("b", "c")), ("b", ("b",)), ("", ()), ([], ()), (None, ()), (["", "b"], ("b",))],
+)
+def test_further_secrets_are_a_list_or_what_a_shell_can_write(rooms, stack, others, read):
+    store(stack, {"client_id": "c", "client_secret": "a", "other_client_secrets": others})
+    found = rooms["worker"].client_credentials("demo", "mistyped")
+    assert found.client_secret == SecretStr("a")
+    assert found.other_client_secrets == tuple(map(SecretStr, read))
 
 
 def store(stack, entry) -> None:

@@ -271,6 +271,8 @@ def test_an_app_cannot_sign_as_another():
         "actas-app-shop\n:v2",
         f"actas-app-{'a' * 41}:v2",
         "actas-kek-shop:v2",
+        "actas-client-shop.x:v2",
+        "actas-app-shop.x:v2",
         ":v2",
         "actas-app-shop:v-1",
         "actas-app-shop:v0",

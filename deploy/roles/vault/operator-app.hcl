@@ -27,7 +27,8 @@ path "transit/keys/actas-app-{app}/config" {
 
 # The keys with which the app proves itself at providers, one for each, by whatever name: make, rotate, retire, read. Here
 # the * is needed, and the parameters keep it in bounds: no exporting, backing up, importing or trimming, and deleting is
-# another verb.
+# another verb. (What lies below a key and takes no parameters is allowed with it: OpenBao's soft-delete-restore, and a
+# certificate request for the key as it is.)
 path "transit/keys/actas-client-{app}.*" {
   capabilities       = ["read", "update"]
   allowed_parameters = {
