@@ -33,7 +33,7 @@ def installed(
     for where, loaded in _loaded(group):
         try:
             each = check(loaded)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - it may have been somebody's constructor
             raise SettingsError(f"{where}: {error}") from None
         name = name_of(each)
         if name in known:

@@ -97,12 +97,18 @@ def _provider(loaded: Any) -> Provider:
 
 
 def _merged(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table over what is built in; within ``refresh``, too, unless that is of another kind: those share nothing."""
+    """The table over what is built in; within its tables, too, but not where ``refresh`` is of another kind.
+
+    So one header of an API is changed, and its others stay.
+    """
     known, told = base.get("refresh"), table.get("refresh")
     merged = {**base, **table}
     for one, other in (("account_path", "account_url"), ("account_url", "account_path")):
         if one in table and other not in table:  # two ways to say the same
             merged.pop(other, None)
+    for name in ("api_headers", "authorize_parameters"):
+        if isinstance(table.get(name), dict):
+            merged[name] = {**base.get(name, {}), **table[name]}
     if known and isinstance(told, dict) and told.get("kind", known["kind"]) == known["kind"]:
         merged["refresh"] = {**known, **told}
     return merged

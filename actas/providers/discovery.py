@@ -103,16 +103,17 @@ def _check_it_does(provider: Provider, metadata: Mapping[str, Any]) -> None:
 
 
 def _metadata(name: str, issuer: str, http: Http) -> Mapping[str, Any]:
+    wrong = ""
     for url in metadata_urls(issuer):
         try:
             reply = http.send("GET", url, headers={"Accept": "application/json"}, seconds=SECONDS)
         except (NotSent, NoReply):
             raise ProviderUnavailable(f"{name}'s issuer does not answer") from None
-        if reply.status == 200:
-            body = reply.json()
-            if not isinstance(body, dict):
-                raise BadMetadata(f"{name}: what is at {url} is no metadata (RFC 8414)")
-            return body
         if reply.status >= 500 or reply.status == 429:
             raise ProviderUnavailable(f"{name}'s issuer answers {reply.status}")
-    raise BadMetadata(f"{name}: its issuer has no metadata; it answers {reply.status} at {url}")
+        body = reply.json()
+        if reply.status == 200 and isinstance(body, dict):
+            return body
+        # Some servers have a page for each address that they do not know; the other place may be the right one.
+        wrong = f"what is at {url} is none (HTTP {reply.status})"
+    raise BadMetadata(f"{name}: its issuer has no metadata (RFC 8414): {wrong}")

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 
 def _tls_or_loopback(url: str) -> str:
     """Tokens travel over TLS (RFC 6749 section 1.6), or not further than this machine."""
     parts = urlsplit(url)
-    if not url.isprintable() or " " in url or parts.username is not None:
-        raise ValueError("must be an address without spaces, control characters and credentials")
+    if not url.isprintable() or " " in url or "#" in url or parts.username is not None:
+        raise ValueError("must be an address without spaces, control characters, credentials and fragment")
     if parts.scheme == "https" and parts.hostname:
         return url
     if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}:
@@ -23,8 +23,20 @@ def _tls_or_loopback(url: str) -> str:
     raise ValueError("must be an https:// address (http:// only to this machine)")
 
 
-Url = Annotated[str, AfterValidator(_tls_or_loopback)]
+def _identifies(issuer: str) -> str:
+    if "?" in issuer:
+        raise ValueError("an issuer has no query (RFC 8414 section 2)")
+    return issuer
 
+
+Url = Annotated[str, AfterValidator(_tls_or_loopback)]
+Issuer = Annotated[Url, AfterValidator(_identifies)]
+
+#: RFC 6749 section 3.3: one scope, printable ASCII without space, quote and backslash.
+Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]
+
+#: An HTTP status that is no success.
+Status = Annotated[int, Field(ge=300, le=599)]
 
 #: A span of time in seconds, of not more than a hundred years: a number beyond that is not one of seconds.
 Seconds = Annotated[int, Field(gt=0, le=100 * 365 * 86400)]
@@ -70,22 +82,22 @@ class RefreshProfile(BaseModel, frozen=True, extra="forbid"):
 class FatalError(BaseModel, frozen=True, extra="forbid"):
     """A token-endpoint error that means the grant is dead: its ``error``, and words its description must hold."""
 
-    error: str
+    error: str = Field(min_length=1)
     description: str = ""
 
 
 class KnownRefusal(BaseModel, frozen=True, extra="forbid"):
     """An API refusal worth a code of its own: the status, and words the body must hold."""
 
-    status: int
+    status: Status
     contains: str
-    code: str
+    code: str = Field(pattern="^[a-z][a-z0-9_]{0,39}$")
 
 
 class KnownLimit(BaseModel, frozen=True, extra="forbid"):
     """An API refusal that is a limit and passes, although its status is not 429: the status, and words in its body."""
 
-    status: int
+    status: Status
     contains: str
 
 
@@ -106,6 +118,9 @@ _FLOWS_OWN = frozenset(
         "state",
     }
 )
+_FORMS_OWN = frozenset(
+    {"client_assertion", "client_assertion_type", "code", "code_verifier", "grant_type", "refresh_token", "token"}
+)
 _APIS_OWN = frozenset({"authorization", "content-length", "content-type", "cookie", "host", "transfer-encoding"})
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -118,7 +133,7 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
 
     name: str
     #: The authorization server's issuer identifier: where its metadata is, and what its answers must name (RFC 9207).
-    issuer: Url | None = None
+    issuer: Issuer | None = None
     authorize_url: Url | None = Field(default=None, validate_default=True)
     token_url: Url | None = Field(default=None, validate_default=True)
     revoke_url: Url | None = None
@@ -144,7 +159,7 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     #: What it is signed with, where the key allows a choice; None: ES256, RS256 or EdDSA, as the key in Vault is.
     assertion_algorithm: Literal["ES256", "RS256", "PS256", "EdDSA", "Ed25519"] | None = None
     #: What the client's id is called in requests; RFC 6749 says client_id.
-    client_id_parameter: str = "client_id"
+    client_id_parameter: str = Field(default="client_id", pattern="^[A-Za-z][A-Za-z0-9_.-]*$")
     #: RFC 7636; "none" only where the provider cannot.
     pkce: Literal["S256", "none"] = "S256"
     #: Whether its answer to the browser always names the issuer (RFC 9207 section 3): one that does not is refused.
@@ -152,16 +167,16 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     #: Said besides to the authorization endpoint, such as what it takes to be given a refresh token.
     authorize_parameters: Mapping[str, str] = {}
     #: Asked for besides the actions' own scopes, so that a refresh token is given and the account can be read.
-    base_scopes: tuple[str, ...] = ()
+    base_scopes: tuple[Scope, ...] = ()
     #: Asked for when an app does not say which; None: what all actions at this provider need.
-    default_scopes: tuple[str, ...] | None = None
+    default_scopes: tuple[Scope, ...] | None = None
     #: What token replies may put before a scope's name.
     scope_prefix: str = ""
     #: Whether token replies part scopes by commas, where RFC 6749 section 3.3 says spaces.
     scope_commas: bool = False
     refresh: RefreshProfile = Field(default=None, validate_default=True)
     #: When a token reply says no expires_in: guess low, and learn from a 401.
-    default_expires_seconds: int = Field(default=3600, gt=0)
+    default_expires_seconds: Seconds = 3600
     fatal_errors: tuple[FatalError, ...] = (FatalError(error="invalid_grant"),)
     known_refusals: tuple[KnownRefusal, ...] = ()
     known_limits: tuple[KnownLimit, ...] = ()
@@ -187,12 +202,19 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
             return "{0.scheme}://{0.netloc}".format(urlsplit(issuer or ""))
         return value
 
+    @field_validator("account_path")
+    @classmethod
+    def _begins_at_the_api(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("/"):
+            raise ValueError("begins with /: it is a path on the API (or set account_url)")
+        return value
+
     @field_validator("account_url")
     @classmethod
     def _one_way_to_ask(cls, value: str | None, info: ValidationInfo) -> str | None:
         path = info.data.get("account_path")
-        if path is not None and (value is not None or not path.startswith("/")):
-            raise ValueError("either account_url, or account_path, which begins with /")
+        if path is not None and value is not None:
+            raise ValueError("either account_url or account_path, not both")
         if path is None and value is None and info.data.get("issuer") is None:
             raise PydanticCustomError("missing", "Field required (or account_path, on the API)")
         return value
@@ -211,6 +233,13 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
             raise PydanticCustomError("missing", "Field required")
         # To take a token for one that can be used once is safe with all of them.
         return {"kind": "rotating"} if value is None else value
+
+    @field_validator("client_id_parameter")
+    @classmethod
+    def _the_clients_own(cls, value: str) -> str:
+        if value in (_FLOWS_OWN - {"client_id"}) | _FORMS_OWN:
+            raise ValueError(f"{value} means something else in each request")
+        return value
 
     @field_validator("assertion_audience")
     @classmethod

@@ -377,6 +377,8 @@ def test_a_code_is_exchanged_with_its_verifier_and_its_address(http, peer):
         ("a b+c", "%&=?/#"),
         ("ключ", "пароль é 😀"),
         ("~*-._", "~*-._"),
+        ("a%3Ab", "%20+%2B"),  # what looks encoded already is not
+        ("a\tb", "a\r\nb"),
         ("c", ""),
     ],
 )
@@ -404,6 +406,20 @@ def test_other_clients_are_named_in_the_body(http, peer, client_auth, secret, se
     form = dict(parse_qsl(there.body.decode()))
     assert {name: value for name, value in form.items() if name.startswith("client")} == sent
     assert "authorization" not in there.headers
+
+
+def test_a_client_id_goes_by_the_providers_name_for_it(http, peer):
+    """TikTok: client_key (developers.tiktok.com, "Manage User Access Tokens with OAuth v2")."""
+    there = peer(200, b'{"access_token": "a"}')
+    tiktok = provider(there.url, client_auth="post", client_id_parameter="client_key")
+    endpoint = TokenEndpoint(http, tiktok, credentials())
+    endpoint.refresh(SecretStr("r"), seconds=5, now=NOW)
+    endpoint.revoke(SecretStr("r"), hint="refresh_token", seconds=5)
+    for request in there.requests:
+        form = dict(parse_qsl(request.partition(b"\r\n\r\n")[2].decode()))
+        assert {name: form[name] for name in form if "client" in name} == {"client_key": "c", "client_secret": "s"}
+    query = parse_qs(urlsplit(authorization(tiktok)).query)
+    assert {name: query[name] for name in query if "client" in name} == {"client_key": ["c"]}
 
 
 @pytest.mark.parametrize("status", [200, 204])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from actas.errors import SettingsError, UnknownProvider
-from actas.providers import BUILT_IN, Providers
+from actas.providers import BUILT_IN, Provider, Providers
 from actas.providers.model import FatalError, RefreshProfile
 
 X = BUILT_IN["x"]
@@ -75,6 +77,36 @@ def test_a_table_within_a_table_changes_the_fields_it_names_and_no_other(load):
     assert same.refresh == X.refresh.model_copy(update={"reuse_window_seconds": 30})
 
 
+def test_one_header_or_parameter_is_changed_and_the_others_stay(load):
+    linkedin = load('[providers.linkedin.api_headers]\nLinkedIn-Version = "209901"')["linkedin"]
+    assert linkedin.api_headers == BUILT_IN["linkedin"].api_headers | {"LinkedIn-Version": "209901"}
+    google = load('[providers.google.authorize_parameters]\nhd = "example.com"')["google"]
+    assert google.authorize_parameters == BUILT_IN["google"].authorize_parameters | {"hd": "example.com"}
+
+
+def test_an_issuer_is_all_that_is_needed(load):
+    new = load('[providers.new]\nissuer = "https://login.new.example/tenant"')["new"]
+    assert (new.api_url, new.account_id) == ("https://login.new.example", ("sub",))
+    assert new.refresh == RefreshProfile(kind="rotating"), "safe with all kinds"
+    assert (new.is_complete, new.whose_url, new.says_issuer) == (False, None, False)
+    assert (new.assertion_audience, new.assertion_algorithm) == ("token_url", None)
+
+
+@pytest.mark.parametrize("field", Provider.model_fields)
+def test_every_field_is_refused_by_its_name_in_some_test(field):
+    """So that whoever adds one says here what is wrong there."""
+    if field not in {*URL_FIELDS, "name"}:
+        assert f"providers.x.{field}" in Path(__file__).read_text()
+
+
+def test_where_the_account_is_asked_for_can_be_moved(load):
+    """The one way takes the other's place: both would be two."""
+    moved = load('[providers.x]\naccount_url = "https://id.x.example/me"')["x"]
+    assert (moved.whose_url, moved.account_path) == ("https://id.x.example/me", None)
+    back = load('[providers.google]\naccount_path = "/me"')["google"]
+    assert back.whose_url == "https://www.googleapis.com/me"
+
+
 def test_a_refresh_token_of_another_kind_takes_nothing_over(load, monkeypatch):
     windowed = X.model_copy(update={"refresh": RefreshProfile(kind="rotating", reuse_window_seconds=30)})
     monkeypatch.setattr("actas.providers.BUILT_IN", {"x": windowed})
@@ -118,6 +150,91 @@ def test_a_file_may_change_nothing(load, text):
         ('[providers.x]\nfatal_errors = [{ code = "x" }]', "providers.x.fatal_errors.0."),
         ('[providers.x]\naccount_id = "id"', "providers.x.account_id: "),
         ('[providers.new]\ntoken_url = "https://x"', "providers.new.authorize_url: Field required"),
+        # names
+        ('[providers."A B"]', "providers.A B.name: "),
+        ("[providers.webhook]", "providers.webhook.name: "),
+        ("[providers.New]", "providers.New.name: "),
+        ("[providers.-new]", "providers.-new.name: "),
+        ("[providers.new-]", "providers.new-.name: "),
+        ('[providers."new.er"]', "providers.new.er.name: "),
+        ('[providers."../new"]', "providers.../new.name: "),
+        (f"[providers.{'n' * 41}]", f"providers.{'n' * 41}.name: "),
+        # with an issuer less is needed, and without one all of it
+        ('[providers.x]\nissuer = "https://x.com?tenant=1"', "providers.x.issuer: "),
+        ("[providers.x]\nissuer = 1", "providers.x.issuer: "),
+        (NEW.replace("token_url", "revoke_url"), "providers.new.token_url: Field required (or issuer"),
+        (NEW.replace("api_url", "revoke_url"), "providers.new.api_url: Field required (or issuer"),
+        (NEW.replace("account_path", "scope_prefix"), "providers.new.account_url: Field required (or account_path"),
+        (NEW.replace('account_id = ["id"]', ""), "providers.new.account_id: Field required"),
+        (NEW.replace("refresh = ", "# "), "providers.new.refresh: Field required"),
+        # where whose account it is can be asked
+        ('[providers.x]\naccount_path = "users/me"', "providers.x.account_path: "),
+        ("[providers.x]\naccount_path = 1", "providers.x.account_path: "),
+        (
+            '[providers.x]\naccount_url = "https://x.com/me"\naccount_path = "/me"',
+            "providers.x.account_url: Value error, either account_url or account_path, not both",
+        ),
+        ('[providers.x]\nother_api_urls = "https://x.com"', "providers.x.other_api_urls: "),
+        ('[providers.x]\nother_api_urls = ["https://x.com", "http://x.com"]', "providers.x.other_api_urls.1: "),
+        # what is said with each request
+        ('[providers.x]\napi_headers = "v2"', "providers.x.api_headers: "),
+        ("[providers.x.api_headers]\nVersion = 2", "providers.x.api_headers.Version: "),
+        (
+            '[providers.x.api_headers]\nauthorization = "Bearer x"',
+            "providers.x.api_headers: Value error, authorization: not to be set",
+        ),
+        ('[providers.x.api_headers]\nContent-Type = "x"', "providers.x.api_headers: Value error, Content-Type: not"),
+        ('[providers.x.api_headers]\n"X Version" = "x"', "providers.x.api_headers: Value error, X Version: not a head"),
+        ('[providers.x.api_headers]\nVersion = "a\\nb"', "providers.x.api_headers: Value error, Version: not a header"),
+        ('[providers.x.api_headers]\nVersion = "é"', "providers.x.api_headers: Value error, Version: not a header"),
+        ("[providers.x.authorize_parameters]\nprompt = 1", "providers.x.authorize_parameters.prompt: "),
+        (
+            '[providers.x.authorize_parameters]\nstate = "s"\nscope = "all"',
+            "providers.x.authorize_parameters: Value error, scope, state: not to be set here",
+        ),
+        # the client
+        ('[providers.x]\nclient_auth = "client_secret_basic"', "providers.x.client_auth: "),
+        (
+            '[providers.x]\nassertion_audience = "issuer"',
+            "providers.x.assertion_audience: Value error, there is no issuer",
+        ),
+        ('[providers.x]\nassertion_audience = "https://x.com"', "providers.x.assertion_audience: "),
+        ('[providers.x]\nassertion_algorithm = "none"', "providers.x.assertion_algorithm: "),
+        ('[providers.x]\nassertion_algorithm = "HS256"', "providers.x.assertion_algorithm: "),
+        ('[providers.x]\nclient_id_parameter = ""', "providers.x.client_id_parameter: "),
+        ('[providers.x]\nclient_id_parameter = "client key"', "providers.x.client_id_parameter: "),
+        ('[providers.x]\nclient_id_parameter = "client_secret"', "providers.x.client_id_parameter: Value error, cli"),
+        ('[providers.x]\nclient_id_parameter = "refresh_token"', "providers.x.client_id_parameter: Value error, ref"),
+        # the flow
+        ('[providers.x]\npkce = "plain"', "providers.x.pkce: "),
+        ('[providers.x]\nsays_issuer = "often"', "providers.x.says_issuer: "),
+        ('[providers.x]\nbase_scopes = "users.read"', "providers.x.base_scopes: "),
+        ('[providers.x]\nbase_scopes = ["users.read tweet.read"]', "providers.x.base_scopes.0: "),
+        ('[providers.x]\ndefault_scopes = ["users.read", ""]', "providers.x.default_scopes.1: "),
+        ("[providers.x]\nscope_prefix = 1", "providers.x.scope_prefix: "),
+        ("[providers.x]\nscope_commas = 2", "providers.x.scope_commas: "),
+        # what comes back
+        ("[providers.x]\ndefault_expires_seconds = 0", "providers.x.default_expires_seconds: "),
+        ("[providers.x]\ndefault_expires_seconds = 99999999999", "providers.x.default_expires_seconds: "),
+        ('[providers.x]\nfatal_errors = [{ error = "" }]', "providers.x.fatal_errors.0.error: "),
+        ('[providers.x]\nfatal_errors = ["invalid_grant"]', "providers.x.fatal_errors.0: "),
+        (
+            '[providers.x]\nknown_refusals = [{ status = 403, contains = "dup" }]',
+            "providers.x.known_refusals.0.code: Field required",
+        ),
+        (
+            '[providers.x]\nknown_refusals = [{ status = 403, contains = "dup", code = "A B" }]',
+            "providers.x.known_refusals.0.code: ",
+        ),
+        (
+            '[providers.x]\nknown_refusals = [{ status = 200, contains = "dup", code = "duplicate" }]',
+            "providers.x.known_refusals.0.status: ",
+        ),
+        ('[providers.x]\nknown_limits = [{ status = 700, contains = "quota" }]', "providers.x.known_limits.0.status: "),
+        ("[providers.x]\nknown_limits = [{ status = 403 }]", "providers.x.known_limits.0.contains: Field required"),
+        ("[providers.x]\nsettle_seconds = -1", "providers.x.settle_seconds: "),
+        ("[providers.x]\nsettle_seconds = nan", "providers.x.settle_seconds: "),
+        ('[providers.x]\nrate_limit_headers = "ratelimit"', "providers.x.rate_limit_headers: "),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(load, text, where):
@@ -191,6 +308,7 @@ URL_FIELDS = ("issuer", "authorize_url", "token_url", "revoke_url", "device_url"
         (" https://x.example", False),
         ("https://x.exa\nmple", False),
         ("https://user:password@x.example", False),
+        ("https://x.example/#token", False),
     ],
 )
 def test_an_address_is_https_or_goes_no_further_than_this_machine(load, field, url, taken):
