@@ -474,6 +474,54 @@ def test_the_authorization_url_says_what_rfc_6749_and_7636_ask_for():
     }
 
 
+def test_a_provider_may_want_more_said_and_an_address_may_have_a_query_of_its_own():
+    wanting = X.model_copy(
+        update={"authorize_url": "https://x.example/auth?tenant=1", "authorize_parameters": {"prompt": "consent"}}
+    )
+    url = urlsplit(authorization(wanting))
+    query = parse_qs(url.query, strict_parsing=True)
+    assert (url.path, query["tenant"], query["prompt"], query["response_type"]) == (
+        "/auth",
+        ["1"],
+        ["consent"],
+        ["code"],
+    )
+
+
+def test_where_a_provider_knows_no_pkce_none_is_sent(http, peer):
+    """LinkedIn takes a code_verifier of a confidential client for a mistake."""
+    there = peer(200, b'{"access_token": "a"}')
+    without = provider(there.url, pkce="none")
+    assert "code_challenge" not in authorization(without)
+    TokenEndpoint(http, without, credentials()).exchange_code(
+        code=SecretStr("c"), verifier=SecretStr("v"), redirect_uri="https://app/cb", seconds=5, now=NOW
+    )
+    assert b"verifier" not in there.body
+
+
+def test_no_scope_is_asked_for_by_leaving_it_out():
+    assert "scope" not in parse_qs(urlsplit(authorization(scopes=[])).query)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "read"),
+    [
+        ({}, "b a", {"a", "b"}),
+        ({}, "a,b", {"a,b"}),
+        ({"scope_commas": True}, "a,b c", {"a", "b", "c"}),  # LinkedIn, GitHub
+        (
+            {"scope_prefix": "https://graph.microsoft.com/"},
+            "https://graph.microsoft.com/Mail.Send openid",
+            {"Mail.Send", "openid"},
+        ),
+    ],
+)
+def test_scopes_are_read_by_the_names_they_are_asked_for_with(changed, said, read):
+    there = X.model_copy(update=changed)
+    tokens = read_tokens(there, reply(200, {"access_token": "a", "scope": said}), NOW)
+    assert tokens.scopes == read
+
+
 def test_neither_the_verifier_nor_the_client_secret_is_in_the_authorization_url():
     assert "vvv" not in authorization()
     assert "secret" not in authorization()
