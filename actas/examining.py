@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from actas.actions import Actions
+from actas.client_auth import Assertions
 from actas.clock import Clock
 from actas.errors import (
     ActasError,
@@ -69,11 +70,12 @@ def examine(settings: Settings, name: str, user: str | None, clock: Clock) -> It
         yield from hosts(provider, http, clock)
         try:
             client = vault.client_credentials(settings.app, name)
+            assertions = Assertions.of(vault, settings.app, provider, clock)
         except ActasError as error:
             yield Finding("wrong", "credentials", str(error))
         else:
             yield credentials(provider, client)
-            yield token_endpoint(TokenEndpoint(http, provider, client), clock())
+            yield token_endpoint(TokenEndpoint(http, provider, client, assertions), clock())
     if user is not None:
         yield from granted(settings, settings.app, provider, user)
 

@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 
 from actas import Client, GrantStatus, JobStatus
 from actas.cli import app as console_app
+from actas.clock import utc_now
 from actas.embedded import binaries
 from actas.embedded.stack import APP, CLIENT_ID, Stack
 from actas.errors import ClientRefused, NoClientKey, SettingsError, VaultDenied
+from actas.examining import examine
 from actas.installing import installer
 from actas.sandbox.remote import SandboxControl
 from tests.support import REDIRECT, made_stale, settings_from
@@ -89,10 +91,18 @@ def test_an_account_lives_on_a_client_key_from_connection_to_revocation(
     client_id = f"client-{kind}"
     where = {"vault_addr": stack.servers.bao.url, "vault_token": stack.servers.bao.token}
     installer.set_client_credentials(app=APP, provider=name, client_id=client_id, client_secret=None, **where)
-    with house(stack, provider_file(stack, tmp_path, name, KINDS[kind])) as (client, room):
+    file = provider_file(stack, tmp_path, name, KINDS[kind])
+    settings = settings_from(stack.role_env("app-demo") | {"ACTAS_PROVIDERS_FILE": str(file)})
+
+    def doctor() -> dict[str, str]:
+        return {found.name: f"{found.state} {found.text}" for found in examine(settings, name, None, utc_now)}
+
+    assert f"wrong app {APP} has no key for {name}" in doctor()["credentials"]
+    with house(stack, file) as (client, room):
         with pytest.raises(NoClientKey, match=f"actas keys client {APP} {name}"):
             client.begin_connect(user=user, provider=name, redirect_uri=REDIRECT)
         registered(console, sandbox, client_id, APP, name, "--type", kind)
+        assert doctor()["client"].startswith("ok")
         request = client.begin_connect(user=user, provider=name, redirect_uri=REDIRECT)
         grant = client.finish_connect(sandbox.authorize(request.url, user), user=user)
 

@@ -14,6 +14,7 @@ from actas import Client, GrantStatus
 from actas.embedded.stack import Stack
 from actas.errors import VaultUnavailable
 from actas.fault_points import FaultPoint, listen
+from actas.providers import Providers
 from actas.sandbox.remote import SandboxControl
 from tests.dying import dies_at
 from tests.support import dance, family, nothing_is_sent
@@ -96,7 +97,7 @@ def test_where_a_provider_cannot_revoke_nobody_says_that_it_did(
     sandbox, room, grants, client, stack, disconnected, user
 ):
     known = room.providers["x"].model_copy(update={"revoke_url": None})
-    assert revoke_grant(disconnected, replace(room, providers={"x": known})) is True
+    assert revoke_grant(disconnected, replace(room, providers=Providers({"x": known}))) is True
     assert grants.find_one({"_id": disconnected})["revocation"]["said"] == "no_revocation_endpoint"
     assert family(sandbox, user)["alive"]
     assert not list(grants.database["effects"].find({"grant": disconnected, "kind": "revocation"})), "nothing was used"
