@@ -24,8 +24,9 @@ from django.views.decorators.http import require_GET, require_POST
 from actas import ActasError, Client, GrantStatus
 from actas.errors import AccessDenied, InvalidRequest, InvalidState, InvalidTime, NotFound, Unavailable
 
-#: Where browsers find this app. The provider must know APP_URL/callback, so this is a setting, not the Host header.
+#: Where browsers find this app: a setting, because the provider must know the callback's address beforehand.
 APP_URL = os.environ.get("APP_URL", "http://127.0.0.1:8000")
+CALLBACK = f"{APP_URL}/callback"
 SHOWN = {GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED}
 
 settings.configure(
@@ -113,7 +114,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @signed_in
 def connect(_request: HttpRequest, user: str) -> HttpResponse:
-    return redirect(client.begin_connect(user=user, provider="x", redirect_uri=f"{APP_URL}/callback").url)
+    return redirect(client.begin_connect(user=user, provider="x", redirect_uri=CALLBACK, actions=["x.post"]).url)
 
 
 @require_GET

@@ -18,8 +18,9 @@ from starlette.middleware.sessions import SessionMiddleware
 from actas import ActasError, Client, GrantStatus
 from actas.errors import AccessDenied, InvalidRequest, InvalidState, NotFound, Unavailable
 
-#: Where browsers find this app. The provider must know APP_URL/callback, so this is a setting, not the Host header.
+#: Where browsers find this app: a setting, because the provider must know the callback's address beforehand.
 APP_URL = os.environ.get("APP_URL", "http://127.0.0.1:8000")
+CALLBACK = f"{APP_URL}/callback"
 SHOWN = {GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED}
 Field = Annotated[str, Form()]
 When = Annotated[datetime | None, Form()]
@@ -89,7 +90,8 @@ def sign_in(request: Request, user: Annotated[str, Form(max_length=40)]) -> Resp
 
 @app.post("/connect")
 def connect(user: User) -> Response:
-    return RedirectResponse(client.begin_connect(user=user, provider="x", redirect_uri=f"{APP_URL}/callback").url, 303)
+    begun = client.begin_connect(user=user, provider="x", redirect_uri=CALLBACK, actions=["x.post"])
+    return RedirectResponse(begun.url, 303)
 
 
 @app.get("/callback")

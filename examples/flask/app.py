@@ -11,8 +11,9 @@ from werkzeug.wrappers import Response
 from actas import ActasError, Client, GrantStatus
 from actas.errors import AccessDenied, InvalidRequest, InvalidState, InvalidTime, NotFound, Unavailable
 
-#: Where browsers find this app. The provider must know APP_URL/callback, so this is a setting, not the Host header.
+#: Where browsers find this app: a setting, because the provider must know the callback's address beforehand.
 APP_URL = os.environ.get("APP_URL", "http://127.0.0.1:8000")
+CALLBACK = f"{APP_URL}/callback"
 SHOWN = {GrantStatus.ACTIVE, GrantStatus.REAUTHORIZATION_REQUIRED}
 
 client = Client.from_env()  # one per process; safe in threads, and after a fork
@@ -67,7 +68,7 @@ def sign_in() -> Response:
 
 @app.post("/connect")
 def connect() -> Response:
-    begun = client.begin_connect(user=signed_in(), provider="x", redirect_uri=f"{APP_URL}/callback")
+    begun = client.begin_connect(user=signed_in(), provider="x", redirect_uri=CALLBACK, actions=["x.post"])
     return redirect(begun.url, 303)
 
 

@@ -27,7 +27,7 @@ from actas.embedded.child import Child, plain_environment
 from actas.embedded.place import Place
 from actas.embedded.stack import ROLES, Stack
 from actas.providers import Providers
-from tests.support import eventually
+from tests.support import eventually, processes_in
 
 # With the signals of a terminal: whoever runs the tests in the background may have left us theirs ignored, and `up`
 # respects that (nohup).
@@ -35,19 +35,6 @@ AS_A_SHELL = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); s.s
 CONSOLE = [sys.executable, "-c", f"{AS_A_SHELL}; from actas.cli import main; main()"]
 SERVERS = {"valkey", "mongod", "bao"}
 PROCESSES = {"sandbox", "worker1", "scheduler", "beat", "flower"}
-
-
-def processes_in(directory: Path) -> dict[int, str]:
-    """Command lines, by process id, of all that run in this directory, as everything of a stack does."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if entry.joinpath("cwd").readlink().is_relative_to(directory):
-                    found[int(entry.name)] = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue  # gone, or a zombie, or somebody else's
-    return found
 
 
 def secrets_in(directory: Path) -> dict[str, str]:
