@@ -179,6 +179,7 @@ def test_a_callback_that_is_none_is_an_error_page(browser, query):
 
 def test_nobody_who_is_not_signed_in_gets_past_the_first_page(app):
     with Browser(app) as stranger:
+        assert stranger.send("/sign-in", {"user": "mallory"}).status_code in {400, 403}, "without having seen the form"
         assert stranger.open("/callback?state=s&code=c").form("/sign-in")
         token = stranger.page.form("/sign-in").fields
         for path in ("/connect", "/schedule", "/cancel", "/disconnect"):
