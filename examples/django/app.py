@@ -37,6 +37,7 @@ settings.configure(
         "django.middleware.security.SecurityMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         f"{__name__}.ShowActasErrors",
     ],
