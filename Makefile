@@ -7,15 +7,17 @@ SEEDS ?= 50
 SCALE ?= 1
 MINUTES ?= 10
 SEED ?= 1
+PORT ?= 8000
 # A file's tests stay in one process, which starts one stack for all its files. In the order given, so that what takes
 # long begins first and nobody waits for it in the end; xdist's own order is by the number of tests, and that says little.
 SPREAD := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit test-attacks test-faults test-scale chaos check format clean
+.PHONY: help install demo up example-fastapi example-flask example-django
+.PHONY: test test-unit test-attacks test-faults test-scale test-system screenshot chaos check format clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
 
 install: $(READY) ## make .venv with everything, pinned by constraints.txt
 
@@ -31,6 +33,18 @@ demo: $(READY) ## the main job, on real servers, in about a minute (KEEP=1 leave
 up: $(READY) ## run everything on this machine until Ctrl-C
 	@$(BIN)/actas up
 
+# Each beside the servers, workers and sandbox that it needs.
+EXAMPLE := @APP_URL=http://127.0.0.1:$(PORT) $(BIN)/actas up $(ARGS) --
+
+example-fastapi: $(READY) ## the FastAPI example at http://127.0.0.1:8000 (PORT=8000), with all it needs, until Ctrl-C
+	$(EXAMPLE) uvicorn --app-dir examples/fastapi app:app --port $(PORT)
+
+example-flask: $(READY) ## the same for Flask
+	$(EXAMPLE) flask --app examples/flask/app.py run --port $(PORT)
+
+example-django: $(READY) ## the same for Django
+	$(EXAMPLE) python examples/django/app.py runserver --noreload 127.0.0.1:$(PORT)
+
 test: $(READY) ## what is claimed, tried: rules, real servers, attacks (long ones have verbs of their own, below)
 	$(BIN)/pytest tests/attacks tests/integration tests/unit $(SPREAD) $(ARGS)
 
@@ -45,6 +59,13 @@ test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; S
 
 test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
 	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)
+
+test-system: $(READY) ## an example in headless Chromium, Flower, the alert rules; takes what it needs from Debian's packages
+	@sh tests/system/install.sh $(VENV)/tools
+	$(BIN)/pytest tests/system $(ARGS)
+
+screenshot: ARGS += --screenshot=docs/images/example-jobs.png
+screenshot: test-system ## the same, and docs/images/ gets its picture
 
 chaos: $(READY) ## load and a random mix of all faults for MINUTES=10, drawn from SEED=1; then the books must balance
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)

@@ -115,7 +115,8 @@ class Client:
         Raises:
             InvalidRequest: this is no callback's URL.
             InvalidState: the state is unknown, used, older than ten minutes, or another user's.
-            ConnectError: the user said no, or the provider gave no tokens that work while the user is away.
+            AccessDenied: the user said no.
+            ConnectError: the provider gave no tokens that work while the user is away.
         """
         check_user(user)
         query, pending = self._connector.take_pending(callback_url, user=user)

@@ -17,6 +17,7 @@ from actas import oauth
 from actas.client_auth import Assertions
 from actas.clock import Clock
 from actas.errors import (
+    AccessDenied,
     ClientRefused,
     ConnectError,
     InvalidRequest,
@@ -96,7 +97,8 @@ class Connector:
         Raises:
             InvalidRequest: this is no callback's URL.
             InvalidState: the state is unknown, used, too old, or another user's.
-            ConnectError: the user said no, or the provider reports an error.
+            AccessDenied: the user said no.
+            ConnectError: the provider reports another error.
         """
         query = _parameters(callback_url)
         state = query.get("state")
@@ -105,9 +107,10 @@ class Connector:
         pending = self.connects.take(_key(state), app=self.app, user=user, now=self.clock())
         if pending is None:
             raise InvalidState
-        if (error := query.get("error")) is not None:
-            said = "the user said no" if error == "access_denied" else "the provider reported an error"
-            raise ConnectError(f"{pending['provider']}: {said} ({error[:64]!r})")
+        if (error := query.get("error")) == "access_denied":  # RFC 6749 section 4.1.2.1
+            raise AccessDenied(f"{pending['provider']}: the user said no")
+        if error is not None:
+            raise ConnectError(f"{pending['provider']}: the provider reported an error ({error[:64]!r})")
         if not query.get("code"):
             raise ConnectError("callback_url has no code")
         return query, pending

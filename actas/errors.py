@@ -125,6 +125,12 @@ class ConnectError(ActasError):
     code = "connect_failed"
 
 
+class AccessDenied(ConnectError):
+    """The user said no at the provider."""
+
+    code = "access_denied"
+
+
 class InvalidState(ConnectError):
     """The state is unknown, used, older than ten minutes, or another user's."""
 

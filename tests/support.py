@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -58,6 +59,19 @@ def nothing_is_sent(stack: Stack) -> Iterator[None]:
         yield
     finally:
         stack.processes["scheduler"].resume()
+
+
+def processes_in(directory: Path) -> dict[int, str]:
+    """Command lines, by process id, of all that run in this directory, as everything of a stack does."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if entry.joinpath("cwd").readlink().is_relative_to(directory):
+                    found[int(entry.name)] = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # gone, or a zombie, or somebody else's
+    return found
 
 
 def open_all_gates(stack: Stack) -> None:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from actas.embedded import Interrupted
+from actas.embedded import Interrupted, beside
 from actas.embedded.stack import APP, Stack
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ WATCH_SECONDS = 0.2
 
 
 def up(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="Run this, too, as the app: actas up -- COMMAND ...", show_default=False)
+    ] = None,
     directory: Annotated[Path, typer.Option(help="Where everything is kept.", file_okay=False)] = Path(".actas"),
     workers: Annotated[int, typer.Option(help="How many worker processes.", min=1)] = 1,
 ) -> None:
@@ -33,22 +36,29 @@ def up(
 
     When one of them dies, it says so and keeps the rest running (killing a worker is a fair experiment), and its exit
     status in the end is 1. Ctrl-C, SIGTERM and SIGHUP stop everything in order; a second one ends it at once.
+
+    A COMMAND is run in this directory and on this terminal, with the settings of the app "demo", once all the rest is
+    ready; when it ends, so does everything, with its exit status.
     """
     console = Console()
+    if command:
+        beside.find(command[0])  # now, rather than after the start
     stack = Stack(directory, workers=workers)
     _stop_on_signals(stack)
     dead: list[Child] = []
+    status = 0
     try:
         with contextlib.suppress(Interrupted):
             with console.status("starting ..."):
                 stack.start()
             _show(stack, console)
-            _watch(stack, console, dead)
+            app = stack.run_app(command) if command else None
+            status = _watch(stack, console, dead, app)
         with contextlib.suppress(OSError):  # the terminal may be gone
             console.print("stopping ...")
     finally:
         stack.stop()
-    raise typer.Exit(1 if dead else 0)
+    raise typer.Exit(status or (1 if dead else 0))
 
 
 def _stop_on_signals(stack: Stack) -> None:
@@ -81,13 +91,18 @@ def _show(stack: Stack, console: Console) -> None:
     )
 
 
-def _watch(stack: Stack, console: Console, dead: list[Child]) -> None:
+def _watch(stack: Stack, console: Console, dead: list[Child], app: Child | None) -> int:
+    """Until told to stop, or until the app ends by itself: then its exit status, as a shell would put it."""
     while not stack.interrupted:
+        if app is not None and app.status is not None:
+            console.print(f"{app.name} {app.state}", markup=False, soft_wrap=True)
+            return app.status if app.status >= 0 else 128 - app.status
         for child in stack.children:
             if child.died and child not in dead:
                 dead.append(child)
                 console.print(f"{child.name} died: {child.obituary()}", style="red", markup=False, soft_wrap=True)
         time.sleep(WATCH_SECONDS)
+    return 0
 
 
 def _short(path: Path) -> str:

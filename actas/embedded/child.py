@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from actas.embedded import EmbeddedError, Interrupted, leash
 
@@ -71,21 +71,24 @@ class Child:
         _nursery.submit(self._spawn).result()
 
     def _spawn(self) -> None:
-        leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self._argv]
         self.log.touch(0o600)
         with self.log.open("ab") as log:
             self._log_start = log.seek(0, os.SEEK_END)
-            # A session of its own: Ctrl-C in the terminal reaches the supervisor only, which stops all in order.
-            # Kept here: whoever waits for us may be interrupted, and must still know of it.
-            self._process = subprocess.Popen(
-                leashed,
-                cwd=self._place.path,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._open(self._place.path, output=log)
+
+    def _open(self, directory: Path, *, output: IO[bytes] | None) -> None:
+        leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self._argv]
+        # A session of its own: Ctrl-C in the terminal reaches the supervisor only, which stops all in order.
+        # Kept here: whoever waits for us may be interrupted, and must still know of it.
+        self._process = subprocess.Popen(
+            leashed,
+            cwd=directory,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def wait_ready(self) -> None:
         self.wait_until(self.is_ready)
@@ -128,10 +131,15 @@ class Child:
         return self._process.pid if self._process else 0
 
     @property
+    def status(self) -> int | None:
+        """Its exit status, negative for the signal that killed it; None while it runs, or has not been started."""
+        return self._process.poll() if self._process else None
+
+    @property
     def state(self) -> str:
         if self._process is None:
             return "not started"
-        code = self._process.poll()
+        code = self.status
         if code is None:
             return "running"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
-from actas.embedded import processes
+from actas.embedded import beside, processes
 from actas.embedded.child import STOP_SECONDS, Child, stop_all
 from actas.embedded.place import Place
 from actas.embedded.servers import HOST, Servers
 from actas.installing import env_files, installer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from pydantic import SecretStr
@@ -72,6 +72,7 @@ class Stack:
         self._settings = dict(settings or {})
         self._sandbox = dict(sandbox or {})
         self._ports: dict[str, int] = {}
+        self._app: Child | None = None
 
     def start(self) -> None:
         """Start everything and wait until it is ready.
@@ -126,6 +127,17 @@ class Stack:
         for process in everybody:
             process.wait_ready()
 
+    def run_app(self, command: Sequence[str]) -> Child:
+        """Run a command as the app "demo", in the caller's directory and terminal, until :meth:`stop` or its own end.
+
+        Raises:
+            EmbeddedError: there is no such command.
+        """
+        app = beside.Beside(self._place, command, self.role_env(f"app-{APP}"))
+        self._app = app  # known before it starts: whoever starts it may be interrupted
+        app.launch()
+        return app
+
     def interrupt(self) -> None:
         """Tell a start in progress to give up. For signal handlers: it only sets a mark."""
         self._place.stopping = True
@@ -135,7 +147,9 @@ class Stack:
         return self._place.stopping
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Stop the processes, then the servers; each group is given so many seconds, then killed."""
+        """Stop the app, then the processes, then the servers; each is given so many seconds, then killed."""
+        if self._app is not None:
+            self._app.stop(seconds)
         stop_all(self.processes.values(), seconds)
         if hasattr(self, "servers"):
             stop_all(self.servers, seconds)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from actas import GrantStatus, JobStatus
-from actas.errors import ActasError, AmbiguousAccount, ConnectError, InvalidRequest, NoGrant
+from actas.errors import AccessDenied, ActasError, AmbiguousAccount, ConnectError, InvalidRequest, NoGrant
 from tests.conftest import TIMES
 from tests.support import REDIRECT, dance, eventually, family
 
@@ -34,7 +34,7 @@ def test_the_authorization_url_carries_pkce_and_an_unguessable_state(client, use
 
 def test_a_user_who_says_no_is_told_apart(client, sandbox, user):
     callback = sandbox.authorize(begin(client, user).url, user, allow=False)
-    with pytest.raises(ConnectError, match="said no"):
+    with pytest.raises(AccessDenied, match="^x: the user said no$"):
         client.finish_connect(callback, user=user)
 
 

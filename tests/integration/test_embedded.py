@@ -23,11 +23,12 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from actas.embedded import EmbeddedError
+from actas.embedded.beside import Beside
 from actas.embedded.child import Child, plain_environment
 from actas.embedded.place import Place
 from actas.embedded.stack import ROLES, Stack
 from actas.providers import Providers
-from tests.support import eventually
+from tests.support import eventually, processes_in
 
 # With the signals of a terminal: whoever runs the tests in the background may have left us theirs ignored, and `up`
 # respects that (nohup).
@@ -35,19 +36,6 @@ AS_A_SHELL = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); s.s
 CONSOLE = [sys.executable, "-c", f"{AS_A_SHELL}; from actas.cli import main; main()"]
 SERVERS = {"valkey", "mongod", "bao"}
 PROCESSES = {"sandbox", "worker1", "scheduler", "beat", "flower"}
-
-
-def processes_in(directory: Path) -> dict[int, str]:
-    """Command lines, by process id, of all that run in this directory, as everything of a stack does."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if entry.joinpath("cwd").readlink().is_relative_to(directory):
-                    found[int(entry.name)] = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue  # gone, or a zombie, or somebody else's
-    return found
 
 
 def secrets_in(directory: Path) -> dict[str, str]:
@@ -362,6 +350,26 @@ def test_a_child_that_ignores_sigterm_is_killed_in_the_end(tmp_path):
     place.leave()
 
 
+def test_a_command_beside_the_stack_runs_where_its_user_is_with_the_apps_settings_and_no_others(tmp_path, monkeypatch):
+    place = Place(tmp_path / "data")
+    place.enter()
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("ACTAS_VAULT_TOKEN", "of another stack")
+    monkeypatch.setenv("THEIR_OWN", "1")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # where this environment's python does not stand
+    code = "import json, os, sys; json.dump([sys.executable, dict(os.environ)], open('told', 'w')); sys.exit(7)"
+    app = Beside(place, ["python", "-c", code], {"ACTAS_APP": "demo"})
+    app.launch()
+    eventually(lambda: app.status is not None, what="it ends")
+    assert (app.name, app.status, app.died) == ("python", 7, True)
+    executable, told = json.loads((tmp_path / "project/told").read_text())
+    assert Path(executable).parent == Path(sys.executable).parent
+    assert {name: value for name, value in told.items() if name.startswith("ACTAS_")} == {"ACTAS_APP": "demo"}
+    assert told["THEIR_OWN"] == "1"
+    place.leave()
+
+
 # --- actas up ---------------------------------------------------------------------------------------------------------
 
 
@@ -507,6 +515,13 @@ def test_a_process_that_dies_is_reported_while_the_rest_runs_on_and_ctrl_c_leave
     assert again.interrupt() == 1, "as the status table was not true to the end"
     assert processes_in(again.directory) == {}
     assert "Traceback" not in again.output
+
+
+def test_up_with_a_command_that_is_not_there_starts_nothing(tmp_path):
+    up = [*CONSOLE, "up", "--directory", str(tmp_path / "data"), "--", "no-such-command", "--port", "1"]
+    done = subprocess.run(up, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "actas: there is no command 'no-such-command'\n")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -13,7 +13,7 @@ from actas.webhooks import BadWebhook
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
     page.relative_to(REPOSITORY)
-    for pages in ("*.md", "docs/**/*.md", "deploy/**/*.md", "tests/**/*.md")
+    for pages in ("*.md", "docs/**/*.md", "deploy/**/*.md", "examples/**/*.md", "tests/**/*.md")
     for page in sorted(REPOSITORY.glob(pages))
 ]
 
@@ -23,6 +23,18 @@ def test_every_link_leads_to_a_file(page):
     text, folder = (REPOSITORY / page).read_text(), (REPOSITORY / page).parent
     targets = re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", text)
     assert [target for target in targets if not (folder / target).exists()] == []
+
+
+def test_the_example_apps_show_the_same_pages():
+    """Three frameworks, one page: they are used by the same tests, and who compares them shall see what differs."""
+
+    def shown(app: str, page: str) -> str:
+        text = (REPOSITORY / "examples" / app / "templates" / page).read_text()
+        text = re.sub(r"{% macro .*?endmacro -?%}\n", "", text)
+        return re.sub(r"{{.*?}}|{%.*?%}|FastAPI|Flask|Django", "", text)
+
+    for page in ("page.html", "error.html"):
+        assert len({shown(app, page) for app in ("fastapi", "flask", "django")}) == 1
 
 
 def sources(*parts: str) -> str:
