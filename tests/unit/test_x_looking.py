@@ -6,7 +6,6 @@ import copy
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import assume, given
@@ -17,11 +16,11 @@ from actas.actions.counting import misfit
 from actas.actions.x.likeness import Likeness, likeness
 from actas.actions.x.looking import MOST_PAGES
 from actas.http import NoReply, Reply
-from actas.sandbox.api import Look, _page
-from actas.sandbox.showing import shown
+from actas.sandbox.records import Attached, Poll
 from actas.sandbox.state import Books, account_id
+from actas.sandbox.timelines import Asked, Look, page, shape
 
-POST, THREAD = BUILT_IN["x.post"], BUILT_IN["x.thread"]
+POST, THREAD, REPOST, DELETE = (BUILT_IN[f"x.{name}"] for name in ("post", "thread", "repost", "delete_post"))
 SINCE = datetime(2026, 11, 26, 12, 0, 0, 700_000, tzinfo=UTC)
 ACCOUNT = "2244994945"
 
@@ -34,9 +33,9 @@ def entry(number: int, text: str = "hi", seconds: float = 10, **more: Any) -> di
     return {"id": str(number), "text": text, "created_at": at(seconds), "edit_history_post_ids": [str(number)], **more}
 
 
-def page(*posts: Any, next_token: str | None = None) -> dict[str, Any]:
+def told(*posts: Any, next_token: str | None = None, **more: Any) -> dict[str, Any]:
     meta = {"result_count": len(posts)} | ({"next_token": next_token} if next_token else {})
-    return {"data": list(posts), "meta": meta} if posts else {"meta": meta}
+    return {"data": list(posts), "meta": meta, **more} if posts else {"meta": meta}
 
 
 def reply_to(parent: str, kind: str = "replied_to", field: str = "referenced_posts") -> dict[str, Any]:
@@ -51,12 +50,15 @@ class Timeline:
     """X's API with these pages, one after the other, each as it comes from the wire."""
 
     def __init__(self, *pages: Any) -> None:
+        self.account = ACCOUNT
         self.pages = pages
         self.asked: list[str] = []
+        self.queries: list[Any] = []
 
-    def request(self, method: str, path: str, *, json: Any = None) -> Any:
+    def request(self, method: str, url: str, *, json: Any = None, query: Any = None) -> Any:
         assert (method, json) == ("GET", None)
-        self.asked.append(path)
+        self.asked.append(url)
+        self.queries.append(query)
         return wired(self.pages[len(self.asked) - 1])
 
 
@@ -76,32 +78,24 @@ def find_step(*pages: Any, made: tuple[str, ...] = ("70",), posts: tuple[str, ..
 
 
 def test_it_is_asked_in_the_words_of_xs_document_for_no_more_than_is_needed():
-    api = Timeline(page(entry(5), next_token="7140w"), page(entry(4, "ho")))
+    api = Timeline(told(entry(5), next_token="7140w"), told(entry(4, "ho")))
     east = Search(ACCOUNT, SINCE.astimezone(timezone(timedelta(hours=9))))
     assert POST.find(api, POST.parse({"text": "hi"}), "job", east) == ["5"]
-    queries = [parse_qs(urlsplit(path).query) for path in api.asked]
-    assert {urlsplit(path).path for path in api.asked} == {f"/2/users/{ACCOUNT}/tweets"}
+    assert set(api.asked) == {f"/2/users/{ACCOUNT}/tweets"}
     asked = {
-        "max_results": ["100"],
-        "post.fields": ["created_at,entities"],
-        "expansions": ["referenced_posts"],
-        "start_time": ["2026-11-26T12:00:00Z"],
+        "max_results": "100",
+        "post.fields": "created_at,entities,attachments",
+        "expansions": "referenced_posts",
+        "start_time": "2026-11-26T12:00:00Z",
     }
-    assert queries == [asked, asked | {"pagination_token": ["7140w"]}]
-
-
-def test_a_token_of_x_cannot_change_the_question():
-    api = Timeline(page(entry(5), next_token="a&start_time=2030#"), page())
-    POST.find(api, POST.parse({"text": "hi"}), "job", Search(ACCOUNT, SINCE))
-    assert parse_qs(urlsplit(api.asked[1]).query)["pagination_token"] == ["a&start_time=2030#"]
+    assert api.queries == [asked, asked | {"pagination_token": "7140w"}]
 
 
 @pytest.mark.parametrize("account", ["imported:alice", "12/../34", "", "1" * 20, "١٢"])
 def test_an_account_that_is_no_id_of_x_is_asked_for(account):
-    api = Timeline({"data": {"id": "777", "name": "Alice", "username": "alice"}}, page(entry(5)))
+    api = Timeline({"data": {"id": "777", "name": "Alice", "username": "alice"}}, told(entry(5)))
     assert POST.find(api, POST.parse({"text": "hi"}), "job", Search(account, SINCE)) == ["5"]
-    assert api.asked[0] == "/2/users/me"
-    assert api.asked[1].startswith("/2/users/777/tweets?")
+    assert api.asked == ["/2/users/me", "/2/users/777/tweets"]
 
 
 @pytest.mark.parametrize("answer", [{}, {"data": {}}, {"data": {"id": 7}}, {"data": {"id": "../7"}}, {"errors": [{}]}])
@@ -115,62 +109,59 @@ def test_without_an_account_nothing_is_said(answer):
 
 def test_all_with_the_text_are_found_oldest_first_over_all_pages_and_once_each():
     pages = (
-        page(entry(109, seconds=50), entry(108, "ho", 40), next_token="a"),
-        page(next_token="b"),  # X has empty pages that are not the last one
-        page(entry(108, "ho", 40), entry(99, seconds=30), next_token="c"),
-        page(entry(99, seconds=30), entry(9, seconds=20)),
+        told(entry(109, seconds=50), entry(108, "ho", 40), next_token="a"),
+        told(next_token="b"),  # X has empty pages that are not the last one
+        told(entry(108, "ho", 40), entry(99, seconds=30), next_token="c"),
+        told(entry(99, seconds=30), entry(9, seconds=20)),
     )
     assert find(*pages) == ["9", "99", "109"]
     assert find(*pages, text="he") == []
-    assert find(page()) == []
+    assert find(told()) == []
 
 
 def test_what_is_older_is_not_it_and_ends_the_search():
     """X tells the second only: a post of the second in which the search begins may be it."""
-    pages = page(entry(9, seconds=-0.7), entry(8, seconds=-1.7), next_token="a"), page(entry(7))
+    pages = told(entry(9, seconds=-0.7), entry(8, seconds=-1.7), next_token="a"), told(entry(7))
     assert find(*pages) == ["9"]
 
 
 def test_a_timeline_that_does_not_end_is_not_far_enough_back():
-    endless = [page(entry(1000 - n, "ho"), next_token="t") for n in range(MOST_PAGES)]
+    endless = [told(entry(1000 - n, "ho"), next_token="t") for n in range(MOST_PAGES)]
     assert find(*endless) is None
-    assert find(*endless[:-1], page(entry(2), entry(1, "ho", -10), next_token="t")) == ["2"]
-    assert find(*endless[:-1], page(entry(2))) == ["2"]
+    assert find(*endless[:-1], told(entry(2), entry(1, "ho", -10), next_token="t")) == ["2"]
+    assert find(*endless[:-1], told(entry(2))) == ["2"]
 
 
 def test_a_reply_or_a_repost_with_the_same_text_is_not_the_post():
-    assert find(page(entry(9, **reply_to("7")))) == []
-    assert find(page(entry(9, **reply_to("7", field="referenced_tweets")))) == []
-    assert find(page(entry(9, **reply_to("7", "retweeted")))) == []
-    assert find(page(entry(9, **reply_to("7", "quoted")))) == ["9"]
+    assert find(told(entry(9, **reply_to("7")))) == []
+    assert find(told(entry(9, **reply_to("7", field="referenced_tweets")))) == []
+    assert find(told(entry(9, **reply_to("7", "retweeted")))) == []
 
 
 def test_a_step_is_looked_for_as_a_reply_to_the_one_before():
     made = ("60", "70")
     posts = ("hi", "ho", "hi")
     ours, others = entry(90, **reply_to("70")), entry(80, **reply_to("60"))
-    assert find_step(page(ours, others), made=made, posts=posts) == ["90"]
-    assert find_step(page(entry(90, **reply_to("70", field="referenced_tweets"))), made=made, posts=posts) == ["90"]
-    assert find_step(page(others), made=made, posts=posts) == []
-    assert find_step(page(entry(60), entry(50, "ho")), made=()) == ["60"]
-    assert find_step(page(entry(60, "ho", **reply_to("50"))), made=("50",)) == ["60"]
-    assert find_step(page(entry(60), entry(70)), made=made, posts=posts) == [], "those before are not looked for"
-    quoting = {"referenced_posts": [{"type": "quoted", "id": "1"}, {"type": "replied_to", "id": "70"}]}
-    assert find_step(page(entry(90, **quoting)), made=made, posts=posts) == ["90"]
+    assert find_step(told(ours, others), made=made, posts=posts) == ["90"]
+    assert find_step(told(entry(90, **reply_to("70", field="referenced_tweets"))), made=made, posts=posts) == ["90"]
+    assert find_step(told(others), made=made, posts=posts) == []
+    assert find_step(told(entry(60), entry(50, "ho")), made=()) == ["60"]
+    assert find_step(told(entry(60, "ho", **reply_to("50"))), made=("50",)) == ["60"]
+    assert find_step(told(entry(60), entry(70)), made=made, posts=posts) == [], "those before are not looked for"
 
 
 @pytest.mark.parametrize("references", [{}, {"referenced_posts": None}, {"referenced_posts": [{"type": "replied_to"}]}])
 def test_a_reply_of_which_x_does_not_say_to_what_cannot_be_told(references):
-    assert find_step(page(entry(90, "ho", **references))) is None
-    assert find_step(page(entry(90, "he", **references))) == []
+    assert find_step(told(entry(90, "ho", **references))) is None
+    assert find_step(told(entry(90, "he", **references))) == []
 
 
 def test_names_that_x_puts_before_a_reply_are_not_part_of_it():
     named = entry(90, "@bob @carol_1 ho", **reply_to("70"))
-    assert find_step(page(named)) == ["90"]
-    assert find_step(page(entry(90, "@bob ho", **reply_to("70"))), posts=("hi", "@bob ho")) == ["90"]
-    assert find_step(page(entry(90, "he ho", **reply_to("70")))) == []
-    assert find(page(entry(90, "@bob hi"))) == [], "X does so with replies only"
+    assert find_step(told(named)) == ["90"]
+    assert find_step(told(entry(90, "@bob ho", **reply_to("70"))), posts=("hi", "@bob ho")) == ["90"]
+    assert find_step(told(entry(90, "he ho", **reply_to("70")))) == []
+    assert find(told(entry(90, "@bob hi"))) == [], "X does so with replies only"
 
 
 @pytest.mark.parametrize(
@@ -183,15 +174,15 @@ def test_names_that_x_puts_before_a_reply_are_not_part_of_it():
         {"meta": {}},
         {"meta": {"result_count": 3}},
         {"errors": [{"title": "Not Found Error", "type": "https://api.twitter.com/2/problems/resource-not-found"}]},
-        page("canary"),
-        page(None),
-        page({"id": "9", "text": "canary"}),
-        page(entry(9) | {"text": None}),
-        page(entry(9) | {"id": 9}),
-        page(entry(9) | {"id": "canary"}),
-        page(entry(9) | {"created_at": "canary"}),
-        page(entry(9) | {"created_at": "2026-11-26T12:00:10"}),
-        page(entry(9) | {"created_at": None}),
+        told("canary"),
+        told(None),
+        told({"id": "9", "text": "canary"}),
+        told(entry(9) | {"text": None}),
+        told(entry(9) | {"id": 9}),
+        told(entry(9) | {"id": "canary"}),
+        told(entry(9) | {"created_at": "canary"}),
+        told(entry(9) | {"created_at": "2026-11-26T12:00:10"}),
+        told(entry(9) | {"created_at": None}),
     ],
 )
 def test_what_is_no_timeline_says_nothing_and_is_not_shown(answer):
@@ -214,7 +205,7 @@ def test_what_is_no_timeline_says_nothing_and_is_not_shown(answer):
     ],
 )
 def test_what_is_odd_beside_a_post_does_no_harm(more):
-    assert find(page(entry(9, **more))) == ["9"]
+    assert find(told(entry(9, **more))) == ["9"]
 
 
 broken = st.recursive(
@@ -228,7 +219,7 @@ broken = st.recursive(
 def test_no_timeline_makes_it_fall(data):
     """A well-formed page with something else in any one place."""
     urls = {"entities": {"urls": [link("https://t.co/abc", "https://a.example/b")]}}
-    answer: Any = page(entry(90, "ho https://t.co/abc", **urls, **reply_to("70")))
+    answer: Any = told(entry(90, "ho https://t.co/abc", **urls, **reply_to("70")))
     place: Any = answer
     while True:
         key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
@@ -340,9 +331,9 @@ def test_a_long_text_that_breaks_off_cannot_be_told():
 
 def test_one_unclear_post_and_nothing_is_said_also_beside_a_clear_one():
     unclear, clear = entry(9, f"see {SHORT}"), entry(8, f"see {SHORT}", entities={"urls": [link(SHORT, LONG)]})
-    assert find(page(unclear, clear), text=f"see {LONG}") is None
-    assert find(page(clear), text=f"see {LONG}") == ["8"]
-    assert find(page(clear, entry(7, f"see {SHORT}", -60)), text=f"see {LONG}") == ["8"], "older ones do not matter"
+    assert find(told(unclear, clear), text=f"see {LONG}") is None
+    assert find(told(clear), text=f"see {LONG}") == ["8"]
+    assert find(told(clear, entry(7, f"see {SHORT}", -60)), text=f"see {LONG}") == ["8"], "older ones do not matter"
 
 
 # --- what the sandbox makes of any text ---
@@ -363,17 +354,29 @@ class Sandbox:
     """The sandbox's books behind the API as an action sees it, without HTTP."""
 
     def __init__(self) -> None:
+        self.account = account_id("alice")
         self.books = Books(lambda: SINCE + timedelta(seconds=5))
         [issued] = self.books.make_grants("c", ["alice"], frozenset())
         self.alice = self.books.authenticate(issued.access_token, ())
 
-    def request(self, method: str, path: str, *, json: Any = None) -> Any:
-        if method == "POST":
-            post = self.books.post(self.alice, json["text"], reply_to=json.get("reply", {}).get("in_reply_to_tweet_id"))
-            return wired({"data": {"id": post.id, "text": shown(post.text, post.id).text}})
-        address = urlsplit(path)
-        look = Look.model_validate({name: value for name, [value] in parse_qs(address.query).items()})
-        return wired(_page(self.books.timeline(address.path.split("/")[3]), look))
+    def request(self, method: str, url: str, *, json: Any = None, query: Any = None) -> Any:
+        if url == "/2/tweets":
+            poll, media = json.get("poll"), json.get("media", {})
+            post = self.books.post(
+                self.alice,
+                json.get("text", ""),
+                reply_to=json.get("reply", {}).get("in_reply_to_tweet_id"),
+                attached=Attached(
+                    json.get("quote_tweet_id"),
+                    Poll(tuple(poll["options"]), poll["duration_minutes"]) if poll else None,
+                    tuple(media.get("media_ids", ())),
+                ),
+            )
+            return wired({"data": shape(post, Asked())})
+        if url.endswith("/retweets"):
+            self.books.repost(self.alice, json["tweet_id"])
+            return wired({"data": {"retweeted": True}})
+        return wired(page(self.books.timeline(url.split("/")[3]), Look.model_validate(query)))
 
 
 @given(st.lists(texts, min_size=2, max_size=5, unique=True))
