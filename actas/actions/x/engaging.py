@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from actas.actions.base import Action, ActionHttp, Payload, Refused, Result, Search
+from actas.actions.base import Action, ActionHttp, Refused, Result, Search
 from actas.actions.x.ids import Id, account_id
 from actas.actions.x.looking import find_repost
 from actas.actions.x.posting import SCOPES
 from actas.http import NoReply
+from actas.payload import Payload
 
 #: How the types of X's problems end (RFC 9457; what comes before is one of several hosts), and our words for them.
 PROBLEMS = {
