@@ -20,7 +20,9 @@ from actas.sandbox.records import Attached, Poll
 from actas.sandbox.state import Books, account_id
 from actas.sandbox.timelines import Asked, Look, page, shape
 
-POST, THREAD, REPOST, DELETE = (BUILT_IN[f"x.{name}"] for name in ("post", "thread", "repost", "delete_post"))
+POST, THREAD, REPOST, LIKE, DELETE = (
+    BUILT_IN[f"x.{name}"] for name in ("post", "thread", "repost", "like", "delete_post")
+)
 SINCE = datetime(2026, 11, 26, 12, 0, 0, 700_000, tzinfo=UTC)
 ACCOUNT = "2244994945"
 
@@ -336,6 +338,192 @@ def test_one_unclear_post_and_nothing_is_said_also_beside_a_clear_one():
     assert find(told(clear, entry(7, f"see {SHORT}", -60)), text=f"see {LONG}") == ["8"], "older ones do not matter"
 
 
+# --- what is attached ---
+
+OURS = "https://x.com/alice/status/9/photo/1"
+THEIRS = "https://twitter.com/bob/status/5"
+POLL = {"options": ["yes & no", "no"], "duration_minutes": 60}
+
+
+def find_post(payload: dict[str, Any], *pages: Any) -> list[str] | None:
+    return POST.find(Timeline(*pages), POST.parse(payload), "job", Search(ACCOUNT, SINCE))
+
+
+def with_link(text: str, long: str | None, **more: Any) -> dict[str, Any]:
+    entities = {} if long is None else {"entities": {"urls": [link(SHORT, long)]}}
+    return entry(9, f"{text} {SHORT}".strip(), **entities, **more)
+
+
+def quoting(target: str = "5", *more: dict[str, str]) -> dict[str, Any]:
+    return {"referenced_posts": [{"type": "quoted", "id": target}, *more]}
+
+
+def media(*keys: str) -> dict[str, Any]:
+    return {"attachments": {"media_keys": list(keys)}}
+
+
+def polled(*labels: str, known: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A poll of a post, and of a page."""
+    options = [{"position": n, "label": label, "votes": 0} for n, label in enumerate(labels, 1)]
+    return {"attachments": {"poll_ids": ["33"]}}, {
+        "includes": {"polls": [{"id": "33", "options": options}]}
+    } if known else {}
+
+
+QUOTE = {"text": "look", "quote": "5"}
+
+
+def test_a_quoting_post_is_known_by_what_it_quotes_and_its_link_is_no_part_of_the_text():
+    """Whether the link is there depends on who asked when."""
+    for shown in (
+        entry(9, "look", **quoting()),
+        with_link("look", THEIRS, **quoting()),
+        with_link("look", "https://x.com/i/web/status/5?s=20", **quoting()),
+        with_link("look\n", THEIRS, **quoting()),
+    ):
+        assert find_post(QUOTE, told(shown)) == ["9"]
+    assert find_post({"text": f"look {THEIRS}", "quote": "5"}, told(with_link("look", THEIRS, **quoting()))) == ["9"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        entry(9, "look", **quoting("6")),
+        with_link("look", THEIRS.replace("5", "6"), **quoting("6")),
+        with_link("look", THEIRS.replace("5", "6"), **quoting()),
+        with_link("look", "https://elsewhere.example/", **quoting()),
+        with_link("book", THEIRS, **quoting()),
+        entry(
+            9,
+            f"look {SHORT} {SHORT}b",
+            entities={"urls": [link(SHORT, THEIRS), link(f"{SHORT}b", THEIRS)]},
+            **quoting(),
+        ),
+        with_link("look", THEIRS, **quoting("5", {"type": "replied_to", "id": "3"})),
+        entry(9, "look", **reply_to("5", "retweeted")),
+    ],
+)
+def test_another_quoting_post_is_another(shown):
+    assert find_post(QUOTE, told(shown)) == []
+
+
+@pytest.mark.parametrize("shown", [entry(9, "look"), with_link("look", THEIRS), with_link("look", None, **quoting())])
+def test_what_x_does_not_say_of_a_quote_cannot_be_told(shown):
+    assert find_post(QUOTE, told(shown)) is None
+
+
+def test_a_post_quotes_what_its_text_links_to_and_nothing_else():
+    text = f"look {THEIRS}"
+    assert find_post({"text": text}, told(with_link("look", THEIRS, **quoting()))) == ["9"]
+    assert find_post({"text": text}, told(with_link("look", THEIRS))) == ["9"]
+    assert find_post({"text": "look"}, told(entry(9, "look", **quoting()))) == []
+    assert find_post({"text": "look"}, told(with_link("look", THEIRS, **quoting()))) == []
+
+
+def test_a_reply_may_quote_and_is_looked_for_as_a_reply():
+    payload = QUOTE | {"reply": {"in_reply_to": "3"}}
+    parent = {"type": "replied_to", "id": "3"}
+    assert find_post(payload, told(with_link("@bob look", THEIRS, **quoting("5", parent)))) == ["9"]
+    assert find_post(payload, told(with_link("look", THEIRS, **quoting("5", parent | {"id": "4"})))) == []
+    assert find_post(payload, told(with_link("look", THEIRS, **quoting()))) is None
+    assert find_post({"text": "ho", "reply": {"in_reply_to": "3"}}, told(entry(9, "ho", **reply_to("3")))) == ["9"]
+
+
+@pytest.mark.parametrize("payload", [{"text": "see", "media_ids": ["11", "12"]}, {"media_ids": ["11", "12"]}])
+def test_a_post_with_media_is_known_by_their_ids(payload):
+    text, ours = payload.get("text", ""), media("3_11", "7_12")
+    assert find_post(payload, told(with_link(text, OURS, **ours))) == ["9"]
+    assert find_post(payload, told(with_link(text, OURS.replace("photo", "video"), **media("7_12", "3_11")))) == ["9"]
+    assert find_post(payload, told(entry(9, text, **ours))) == ["9"]
+    assert find_post(payload, told(with_link("other", OURS, **ours))) == []
+    assert find_post(payload, told(with_link(text, OURS, **ours, **quoting()))) == []
+    assert find_post(payload, told(with_link(text, OURS.replace("/9/", "/8/"), **ours))) == [], "that is a quoted photo"
+
+
+@pytest.mark.parametrize(
+    "attached", [{}, media(), media("3_11"), media("3_21", "3_22"), media("11", "12"), {"attachments": None}]
+)
+def test_media_that_x_does_not_name_as_sent_cannot_be_told(attached):
+    payload = {"text": "see", "media_ids": ["11", "12"]}
+    assert find_post(payload, told(with_link("see", OURS, **attached))) is None
+    assert find_post(payload, told(with_link("other", OURS, **attached))) == []
+
+
+def test_a_text_alone_has_no_media_but_those_it_links_to():
+    assert find_post({"text": "see"}, told(entry(9, "see", **media("3_11")))) == []
+    photo = "https://x.com/bob/status/5/photo/1"
+    assert find_post({"text": f"see {photo}"}, told(with_link("see", photo, **media("3_11")))) == ["9"]
+    assert find_post({"text": "see"}, told(entry(9, "see", **polled("a", "b")[0]))) == []
+
+
+def test_a_poll_is_known_by_what_can_be_chosen():
+    payload = {"text": "well?", "poll": POLL}
+    ours, includes = polled("yes &amp; no", " no")
+    assert find_post(payload, told(entry(9, "well?", **ours), **includes)) == ["9"]
+    api = Timeline(told(entry(9, "well?", **ours), **includes))
+    POST.find(api, POST.parse(payload), "job", Search(ACCOUNT, SINCE))
+    assert api.queries[0]["expansions"] == "referenced_posts,attachments.poll_ids"
+    for labels in (("no", "yes & no"), ("yes & no", "no", "perhaps"), ("yes", "no")):
+        other, more = polled(*labels)
+        assert find_post(payload, told(entry(9, "well?", **other), **more)) == []
+    assert find_post(payload, told(entry(9, "what?", **ours), **includes)) == []
+    assert find_post(payload, told(with_link("well?", "https://x.com/alice/status/9", **ours), **includes)) == ["9"]
+
+
+def test_a_poll_that_x_does_not_tell_cannot_be_told():
+    payload, (ours, includes) = {"text": "well?", "poll": POLL}, polled("yes & no", "no")
+    assert find_post(payload, told(entry(9, "well?", **ours))) is None
+    assert find_post(payload, told(entry(9, "well?"))) is None
+    assert (
+        find_post(payload, told(entry(9, "well?", **ours), includes={"polls": [{"id": "33", "options": [{}]}]})) is None
+    )
+    assert find_post(payload, told(with_link("well?", "https://cards.example/33", **ours), **includes)) is None
+    assert find_post(payload, told(with_link("well?", None, **ours), **includes)) is None
+
+
+# --- reposts ---
+
+
+def find_repost(*pages: Any) -> list[str] | None:
+    return REPOST.find(Timeline(*pages), REPOST.parse({"post_id": "5"}), "job", Search(ACCOUNT, SINCE))
+
+
+def test_a_repost_is_on_the_timeline_of_who_did_it():
+    theirs = entry(9, "RT @bob: hi", **reply_to("5", "retweeted"))
+    assert find_repost(told(entry(10), theirs)) == ["repost:5"]
+    assert find_repost(told(entry(10), next_token="t"), told(theirs)) == ["repost:5"]
+    assert find_repost(told(entry(9, "RT @bob: hi", **reply_to("6", "retweeted")), entry(8, **quoting()))) == []
+    assert find_repost(told(entry(9, "RT @bob: hi", -10, **reply_to("5", "retweeted")))) == [], "it is an older one"
+    assert find_repost(told()) == []
+
+
+def test_a_repost_of_which_x_does_not_say_what_it_repeats_cannot_be_told():
+    assert find_repost(told(entry(9, "RT @bob: hi"))) is None
+    assert find_repost(told(entry(9, "RT @bob: hi"), entry(8, "RT @bob: hi", **reply_to("5", "retweeted")))) == [
+        "repost:5"
+    ]
+    assert find_repost(*[told(entry(1000 - n, "ho"), next_token="t") for n in range(MOST_PAGES)]) is None
+
+
+def test_what_is_done_with_a_post_is_never_taken_for_the_post():
+    """A journal's result is the reference: one job's repost must not make another job's post look like its own."""
+    assert {
+        action.perform(Answering(), action.parse({"post_id": "5"}), "job").reference
+        for action in (REPOST, LIKE, DELETE)
+    } == {
+        "repost:5",
+        "like:5",
+        "deleted:5",
+    }
+
+
+class Answering:
+    account = ACCOUNT
+
+    def request(self, method: str, url: str, **_: Any) -> Any:
+        return wired({"data": {"deleted": True, "retweeted": True, "liked": True}})
+
+
 # --- what the sandbox makes of any text ---
 
 pieces = st.one_of(
@@ -401,3 +589,36 @@ def test_another_text_is_never_taken_for_it(one, other):
     found = POST.find(sandbox, POST.parse({"text": one}), "job", Search(account_id("alice"), SINCE))
     links = "//" in one + other or ".com" in one + other  # where ways to write a link meet
     assert found == [] or (links and found is None) or likeness(one, other, {}) is Likeness.UNCLEAR
+
+
+options = st.lists(st.text(min_size=1, max_size=25), min_size=2, max_size=4)
+attached = st.one_of(
+    st.just({}),
+    st.just({"quote": "first"}),
+    st.builds(lambda labels: {"poll": {"options": labels, "duration_minutes": 60}}, options),
+    st.builds(
+        lambda ids: {"media_ids": [str(each) for each in ids]}, st.sets(st.integers(1, 99), min_size=1, max_size=4)
+    ),
+)
+
+
+@given(texts, attached, st.booleans(), texts, attached, st.booleans())
+def test_whatever_was_posted_with_something_attached_is_found_and_nothing_else(
+    text, more, replies, other, others, other_replies
+):
+    sandbox, search = Sandbox(), Search(account_id("alice"), SINCE)
+    first = POST.perform(sandbox, POST.parse({"text": "what it is about"}), "job").reference
+
+    def payload(text: str, more: dict[str, Any], replies: bool) -> Any:
+        quote = {"quote": first} if "quote" in more else {}
+        return POST.parse({"text": text, **more, **quote, **({"reply": {"in_reply_to": first}} if replies else {})})
+
+    ours, theirs = payload(text, more, replies), payload(other, others, other_replies)
+    assume(likeness(text, other, {}) is Likeness.OTHER or (not {*more} & {*others} and {*more, *others}))
+    POST.perform(sandbox, theirs, "job")
+    before = POST.find(sandbox, ours, "job", search)
+    assert before == [] or before is None
+    made = POST.perform(sandbox, ours, "job").reference
+    assert POST.find(sandbox, ours, "job", search) in ([made], None)
+    if before == []:
+        assert POST.find(sandbox, ours, "job", search) == [made]
