@@ -9,7 +9,7 @@ MINUTES ?= 10
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit test-attacks test-faults test-scale chaos check format clean
+.PHONY: help install demo up test test-unit test-attacks test-faults test-scale test-contract chaos check format clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; S
 
 test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
 	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)
+
+test-contract: $(READY) ## requests and answers against X's published document, which is not shipped (ACTAS_X_OPENAPI=path)
+	$(BIN)/pytest tests/contract $(ARGS)
 
 chaos: $(READY) ## load and a random mix of all faults for MINUTES=10, drawn from SEED=1; then the books must balance
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
