@@ -228,6 +228,7 @@ def test_what_is_there_already_counts_as_done(action, status, answer):
         (DELETE, 403, FORBIDDEN, "http_403"),
         (DELETE, 404, b"<h1>Not Found</h1>", "http_404"),  # of a proxy, say: that the post is gone it does not know
         (DELETE, 200, {"data": {"deleted": False}}, "not_deleted"),
+        (DELETE, 200, {"data": {"deleted": False}, "errors": [GONE]}, "not_deleted"),
         (DELETE, 200, {"errors": [PROTECTED]}, "not_authorized"),
         (DELETE, 400, REPOSTED, "already_done"),
         (REPOST, 404, GONE, "not_found"),
@@ -277,6 +278,7 @@ def test_what_says_nothing_leaves_it_open(action, answer):
         (404, ELSEWHERE, ["deleted:7"]),
         (200, {"errors": [PROTECTED]}, None),
         (200, {"data": {"id": "8"}}, None),
+        (200, {"data": {"id": "8"}, "errors": [GONE]}, None),  # X tells so what a post refers to and is gone
         (200, {}, None),
     ],
 )
