@@ -14,7 +14,7 @@ SPREAD := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up example-fastapi example-flask example-django
-.PHONY: test test-unit test-attacks test-faults test-scale test-system screenshot chaos check format clean
+.PHONY: test test-unit test-attacks test-faults test-scale test-contract test-system screenshot chaos check format clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ test-system: $(READY) ## an example in headless Chromium, Flower, the alert rule
 
 screenshot: ARGS += --screenshot=docs/images/example-jobs.png
 screenshot: test-system ## the same, and docs/images/ gets its picture
+
+test-contract: $(READY) ## requests and answers against X's published document, which is not shipped (ACTAS_X_OPENAPI=path)
+	$(BIN)/pytest tests/contract $(ARGS)
 
 chaos: $(READY) ## load and a random mix of all faults for MINUTES=10, drawn from SEED=1; then the books must balance
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)

@@ -13,7 +13,9 @@ from actas.installed import installed
 from actas.payload import Payload
 from actas.providers.model import Provider
 
-BUILT_IN: Mapping[str, Action[Any]] = {action.name: action for action in (x.Post(), x.Thread())}
+BUILT_IN: Mapping[str, Action[Any]] = {
+    action.name: action for action in (x.Post(), x.Thread(), x.DeletePost(), x.Repost(), x.Like())
+}
 
 
 class Actions:

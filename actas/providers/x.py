@@ -26,6 +26,15 @@ X = Provider(
         FatalError(error="invalid_request", description="Value passed for the token was invalid"),
         FatalError(error="invalid_grant"),
     ),
-    known_refusals=(KnownRefusal(status=403, contains="duplicate content", code="duplicate"),),
+    known_refusals=(
+        KnownRefusal(status=403, contains="duplicate content", code="duplicate"),
+        # "You cannot retweet a Tweet that you have already retweeted.": 400 by users of API v2; v1.1 had 403 and other
+        # words, "You have already retweeted this Tweet" (327) and "You have already favorited this status" (139).
+        KnownRefusal(status=400, contains="already retweeted", code="already_done"),
+        KnownRefusal(status=403, contains="already retweeted", code="already_done"),
+        KnownRefusal(status=403, contains="already favorited", code="already_done"),
+        # The type of the document's ResourceNotFoundProblem; what comes before is one of several hosts.
+        KnownRefusal(status=404, contains="resource-not-found", code="not_found"),
+    ),
     rate_limit_headers="x",
 )

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-#: tweets is POST /2/tweets only, and timeline GET /2/users/{id}/tweets; deleting stays honest.
-Endpoint = Literal["token", "tweets", "timeline", "revoke", "me"]
+#: tweets is POST /2/tweets, and post and delete are GET and DELETE /2/tweets/{id}; timeline, retweets and likes are
+#: those of /2/users/{id}.
+Endpoint = Literal["token", "tweets", "timeline", "revoke", "me", "post", "delete", "retweets", "likes"]
 
 How = Literal[
     "hold_before",  # held until released, nothing done yet; if the client goes away, it is never done

@@ -93,8 +93,15 @@ def _post(post: Post) -> str:
     return (
         f"<section{reply}><strong>@{escape(post.username)}</strong>"
         f'<time datetime="{post.at.isoformat()}">{post.at:%Y-%m-%d %H:%M:%S} UTC</time>'
-        f"<p>{escape(post.text)}</p></section>"
+        f"<p>{escape(post.text)}</p>{_attached(post)}</section>"
     )
+
+
+def _attached(post: Post) -> str:
+    attached = post.attached
+    items = list(attached.poll.options if attached.poll else ()) + [f"media {each}" for each in attached.media_ids]
+    items += [f"quotes {attached.quote}"] if attached.quote else []
+    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>" if items else ""
 
 
 def error_page(message: str) -> str:

@@ -21,7 +21,9 @@ class Reason(Enum):
     SCOPE = "the grant lacks a scope"
     DUPLICATE = "the account said the same a moment ago"
     REPLY = "the post to reply to is not there"
+    QUOTE = "the post to quote is not there"
     NO_POST = "there is no such post"
+    REPOSTED = "the account has reposted it already"
     NOT_YOURS = "the post is another account's"
 
 
@@ -31,6 +33,11 @@ class Refused(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
         self.reason = reason
+
+
+class PollEntry(TypedDict):
+    options: list[str]
+    duration_minutes: int
 
 
 class PostEntry(TypedDict):
@@ -43,6 +50,24 @@ class PostEntry(TypedDict):
     #: The id of the post it replies to.
     reply_to: str | None
     deleted_at: str | None
+    #: The id of the post it quotes.
+    quote: str | None
+    poll: PollEntry | None
+    media_ids: list[str]
+    reply_settings: str | None
+
+
+class EngagementEntry(TypedDict):
+    """A repost or a like: there is one of each for an account and a post, however often it was asked for."""
+
+    account: str
+    account_id: str
+    #: The id of the post.
+    post: str
+    at: str
+    family: str
+    #: How many requests wanted it; those after the first changed nothing.
+    asked: int
 
 
 class Counts(TypedDict):
@@ -82,6 +107,8 @@ class Ledger(TypedDict):
     """Everything that happened here, oldest first; deleted posts stay in it."""
 
     posts: list[PostEntry]
+    reposts: list[EngagementEntry]
+    likes: list[EngagementEntry]
     counts: Counts
     families: list[FamilyEntry]
 
@@ -177,6 +204,24 @@ class Token:
         return self.family.alive and not over
 
 
+@dataclass(frozen=True, slots=True)
+class Poll:
+    options: tuple[str, ...]
+    duration_minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What a post has besides its text; X takes one of quote, poll and media."""
+
+    quote: str | None = None
+    poll: Poll | None = None
+    media_ids: tuple[str, ...] = ()
+
+
+NOTHING = Attached()
+
+
 @dataclass(slots=True)
 class Post:
     id: str
@@ -186,6 +231,34 @@ class Post:
     family: str
     reply_to: str | None = None
     deleted_at: datetime | None = None
+    attached: Attached = NOTHING
+    reply_settings: str | None = None
+    #: It is a repost of that post; then it is no post of its own, and only on its account's timeline.
+    repost_of: str | None = None
+
+    @property
+    def poll(self) -> Poll | None:
+        return self.attached.poll
+
+    @property
+    def poll_id(self) -> str:
+        return str(int(self.id) + 1)
+
+    def attachments(self) -> dict[str, list[str]]:
+        """What is attached, in X's words: the keys of media end in their ids."""
+        media = [f"3_{media_id}" for media_id in self.attached.media_ids]
+        return ({"media_keys": media} if media else {}) | ({"poll_ids": [self.poll_id]} if self.poll else {})
+
+    def references(self) -> list[dict[str, str]]:
+        """What it refers to, in X's words."""
+        kinds = {"replied_to": self.reply_to, "quoted": self.attached.quote, "retweeted": self.repost_of}
+        return [{"type": kind, "id": target} for kind, target in kinds.items() if target is not None]
+
+    def appended(self) -> str | None:
+        """The link that X shows behind the text: to what is quoted, or to the media; a poll has none."""
+        if self.attached.media_ids:
+            return f"https://x.com/{self.username}/status/{self.id}/photo/1"
+        return f"https://x.com/i/status/{self.attached.quote}" if self.attached.quote else None
 
     def entry(self, account_id: str) -> PostEntry:
         return PostEntry(
@@ -197,6 +270,33 @@ class Post:
             family=self.family,
             reply_to=self.reply_to,
             deleted_at=self.deleted_at.isoformat() if self.deleted_at else None,
+            quote=self.attached.quote,
+            poll=PollEntry(options=list(self.poll.options), duration_minutes=self.poll.duration_minutes)
+            if self.poll
+            else None,
+            media_ids=list(self.attached.media_ids),
+            reply_settings=self.reply_settings,
+        )
+
+
+@dataclass(slots=True)
+class Engagement:
+    """A repost or a like."""
+
+    username: str
+    post: str
+    at: datetime
+    family: str
+    asked: int = 1
+
+    def entry(self, account_id: str) -> EngagementEntry:
+        return EngagementEntry(
+            account=self.username,
+            account_id=account_id,
+            post=self.post,
+            at=self.at.isoformat(),
+            family=self.family,
+            asked=self.asked,
         )
 
 

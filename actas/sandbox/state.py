@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING
 
 from actas.providers.model import RefreshProfile
 from actas.sandbox.records import (
+    NOTHING,
+    Attached,
     Authorization,
     Code,
     Counts,
+    Engagement,
     Family,
     Issued,
     Ledger,
@@ -84,7 +87,9 @@ class Books:
         self._tokens: dict[str, Token] = {}
         self._families: list[Family] = []
         self._posts: dict[str, Post] = {}
-        self._timelines: dict[str, list[Post]] = {}  # by account id, oldest first
+        self._timelines: dict[str, list[Post]] = {}  # by account id, oldest first; reposts are on them, too
+        self._reposts: dict[tuple[str, str], Engagement] = {}  # by username and post id
+        self._likes: dict[tuple[str, str], Engagement] = {}
         self._quotas: dict[str, Quota] = {}  # by username
         self._accounts: set[str] = set()  # the ids of all who ever allowed a client anything
         self._settling: dict[str | None, timedelta] = {}  # by username; None: for everybody else
@@ -242,28 +247,98 @@ class Books:
             self._quotas[username] = quota
             return quota
 
-    def post(self, family: Family, text: str, *, reply_to: str | None = None) -> Post:
+    def post(
+        self,
+        family: Family,
+        text: str,
+        *,
+        reply_to: str | None = None,
+        attached: Attached = NOTHING,
+        reply_settings: str | None = None,
+    ) -> Post:
         """Publish.
 
         Raises:
-            Refused: DUPLICATE or REPLY.
+            Refused: DUPLICATE, REPLY or QUOTE.
         """
         with self._lock:
             timeline = self._timelines.setdefault(account_id(family.username), [])
             recent = islice(reversed(timeline), self._duplicate_window)
-            if any(post.text == text and post.deleted_at is None for post in recent):
+            said = (text, attached, None)  # that X looks at what is attached, too, is a guess
+            if any((post.text, post.attached, post.repost_of) == said and self._is_there(post) for post in recent):
                 self._counts["duplicates"] += 1
                 raise Refused(Reason.DUPLICATE)
-            if reply_to is not None:
-                target = self._posts.get(reply_to)
-                if target is None or target.deleted_at is not None:
-                    raise Refused(Reason.REPLY)
-            now = self._clock()
-            self._last_post_id = max(self._last_post_id + 1, (int(now.timestamp() * 1000) - ID_EPOCH_MS) << 22)
-            post = Post(str(self._last_post_id), family.username, text, now, family.id, reply_to)
+            for target, reason in ((reply_to, Reason.REPLY), (attached.quote, Reason.QUOTE)):
+                if target is not None and not self._is_there(self._posts.get(target)):
+                    raise Refused(reason)
+            post = Post(
+                self._next_id(),
+                family.username,
+                text,
+                self._clock(),
+                family.id,
+                reply_to,
+                attached=attached,
+                reply_settings=reply_settings,
+            )
             self._posts[post.id] = post
             timeline.append(post)
             return post
+
+    def _is_there(self, post: Post | None) -> bool:
+        """Whether it is not deleted; a repost goes with its post."""
+        if post is not None and post.repost_of is not None:
+            post = self._posts.get(post.repost_of)
+        return post is not None and post.deleted_at is None
+
+    def _next_id(self) -> str:
+        now = self._clock()
+        self._last_post_id = max(self._last_post_id + 1, (int(now.timestamp() * 1000) - ID_EPOCH_MS) << 22)
+        return str(self._last_post_id)
+
+    def find(self, post_id: str) -> Post | None:
+        """A post that is there."""
+        with self._lock:
+            post = self._posts.get(post_id)
+            return post if self._is_there(post) else None
+
+    def repost(self, family: Family, post_id: str) -> None:
+        """Repost a post, which shows on the account's timeline.
+
+        Raises:
+            Refused: NO_POST, or REPOSTED: once is all.
+        """
+        with self._lock:
+            target = self._target(post_id)
+            if not self._engage(self._reposts, family, target):
+                raise Refused(Reason.REPOSTED)
+            text = f"RT @{target.username}: {target.text}"
+            repost = Post(self._next_id(), family.username, text, self._clock(), family.id, repost_of=post_id)
+            self._timelines.setdefault(account_id(family.username), []).append(repost)
+
+    def like(self, family: Family, post_id: str) -> None:
+        """Like a post; liking it again is no error.
+
+        Raises:
+            Refused: NO_POST.
+        """
+        with self._lock:
+            self._engage(self._likes, family, self._target(post_id))
+
+    def _target(self, post_id: str) -> Post:
+        post = self._posts.get(post_id)
+        if post is None or post.deleted_at is not None:
+            raise Refused(Reason.NO_POST)
+        return post
+
+    def _engage(self, engagements: dict[tuple[str, str], Engagement], family: Family, target: Post) -> bool:
+        """Note it; whether this is the first time that the account does so."""
+        there = engagements.get((family.username, target.id))
+        if there is not None:
+            there.asked += 1
+            return False
+        engagements[family.username, target.id] = Engagement(family.username, target.id, self._clock(), family.id)
+        return True
 
     def delete(self, family: Family, post_id: str) -> None:
         """Delete a post; deleting it again is no error.
@@ -285,7 +360,7 @@ class Books:
             if account not in self._accounts:
                 return None
             posts, now = self._timelines.get(account, []), self._clock()
-            return [post for post in reversed(posts) if post.deleted_at is None and self._has_settled(post, now)]
+            return [post for post in reversed(posts) if self._is_there(post) and self._has_settled(post, now)]
 
     def _has_settled(self, post: Post, now: datetime) -> bool:
         lag = self._settling.get(post.username, self._settling.get(None))
@@ -304,6 +379,8 @@ class Books:
             living = Counter(token.family.id for token in self._tokens.values() if token.works(now))
             return Ledger(
                 posts=[post.entry(account_id(post.username)) for post in self._posts.values()],
+                reposts=[each.entry(account_id(each.username)) for each in self._reposts.values()],
+                likes=[each.entry(account_id(each.username)) for each in self._likes.values()],
                 counts=self._counts.copy(),
                 families=[family.entry(living[family.id]) for family in self._families],
             )

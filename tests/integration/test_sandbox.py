@@ -25,7 +25,7 @@ from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
 REDIRECT = "http://127.0.0.1:9/cb"
-SCOPE = "tweet.read tweet.write users.read offline.access"
+SCOPE = "tweet.read tweet.write users.read like.write offline.access"
 VERIFIER = "verifier-" * 5
 CLIENT, SECRET = "client:with%odd +chars", "s3cr3t: +%/&=ü"
 CLIENTS = {
@@ -485,7 +485,11 @@ def test_of_many_equal_posts_at_once_one_is_made(provider, user):
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer nonsense", "Basic nonsense"])
-@pytest.mark.parametrize(("method", "path"), [("GET", "/2/users/me"), ("POST", "/2/tweets"), ("DELETE", "/2/tweets/1")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/2/users/me"), ("POST", "/2/tweets"), ("DELETE", "/2/tweets/1"), ("GET", "/2/tweets/1")]
+    + [("POST", f"/2/users/1/{what}") for what in ("retweets", "likes")],
+)
 def test_without_a_living_access_token_the_answer_is_401(provider, method, path, header):
     reply = provider.http.request(method, path, headers={"authorization": header} if header is not None else {})
     assert reply.status_code == 401
@@ -505,6 +509,13 @@ def test_without_a_living_access_token_the_answer_is_401(provider, method, path,
         b'{"text": "x", "reply": {"in_reply_to_tweet_id": "abc"}}',
         b'{"text": "x", "reply": {"in_reply_to_tweet_id": "1", "more": 1}}',
         b'{"text": "\\ud800"}',
+        b'{"poll": {"options": ["a", "b"], "duration_minutes": 60}}',
+        b'{"text": "x", "poll": {"options": ["a"], "duration_minutes": 60}}',
+        b'{"text": "x", "poll": {"options": ["a", "b"], "duration_minutes": "60"}}',
+        b'{"text": "x", "poll": {"options": ["a", "b"], "duration_minutes": 60}, "quote_tweet_id": "1"}',
+        b'{"text": "x", "media": {"media_ids": ["1"]}, "quote_tweet_id": "1"}',
+        b'{"text": "x", "media": {"media_ids": []}}',
+        b'{"text": "x", "reply_settings": "everyone"}',
         b'{"text": "\xff"}',
     ],
 )
@@ -566,6 +577,84 @@ def test_a_post_is_deleted_by_its_account_only(provider, user):
     assert provider.api("DELETE", "/2/tweets/123", token).status_code == 404
     assert provider.api("DELETE", f"/2/tweets/{post}", token).status_code == 200
     assert provider.api("GET", f"/2/users/{account_id(user)}/tweets", token).json() == {"meta": {"result_count": 0}}
+
+
+def test_a_post_has_what_is_attached_and_the_timeline_shows_it_as_x_does(provider, user):
+    token = provider.connect(user)["access_token"]
+    first = provider.post(token, "one").json()["data"]["id"]
+    quote = provider.post(token, "two", quote_tweet_id=first).json()["data"]
+    poll = provider.post(token, "three?", poll={"options": ["a", "b & c"], "duration_minutes": 5}).json()["data"]
+    made = provider.api("POST", "/2/tweets", token, json={"media": {"media_ids": ["5", "6"]}})
+    assert made.status_code == 201
+    assert provider.post(token, "four", quote_tweet_id="1").status_code == 403
+    look = {"post.fields": "entities,attachments", "expansions": "referenced_posts,attachments.poll_ids"}
+    told = provider.api("GET", f"/2/users/{account_id(user)}/tweets", token, params=look).json()
+    media, polled, quoting, plain = told["data"]
+    assert quoting["referenced_posts"] == [{"type": "quoted", "id": first}]
+    assert quoting["text"] == quote["text"] == f"two {quoting['entities']['urls'][0]['url']}"
+    assert quoting["entities"]["urls"][0]["expanded_url"].endswith(f"/status/{first}")
+    assert polled["text"] == poll["text"] == "three?"
+    [poll_id] = polled["attachments"]["poll_ids"]
+    options = [{"position": 1, "label": "a", "votes": 0}, {"position": 2, "label": "b & c", "votes": 0}]
+    assert told["includes"] == {"polls": [{"id": poll_id, "options": options}]}
+    assert media["attachments"] == {"media_keys": ["3_5", "3_6"]}
+    assert media["text"] == media["entities"]["urls"][0]["url"]
+    assert "attachments" not in plain
+    entries = [entry for entry in provider.control.ledger()["posts"] if entry["account"] == user]
+    assert [entry["media_ids"] for entry in entries] == [[], [], [], ["5", "6"]]
+    assert [entry["quote"] for entry in entries] == [None, first, None, None]
+
+
+def test_a_post_is_reposted_once_and_liked_however_often(provider, user):
+    token, other = (provider.connect(name)["access_token"] for name in (user, f"{user}-2"))
+    post = provider.post(token, "hi").json()["data"]["id"]
+    account, body = account_id(f"{user}-2"), {"tweet_id": post}
+    reposted = provider.api("POST", f"/2/users/{account}/retweets", other, json=body)
+    assert (reposted.status_code, reposted.json()) == (200, {"data": {"rest_id": post, "retweeted": True}})
+    again = provider.api("POST", f"/2/users/{account}/retweets", other, json=body)
+    assert again.status_code == 400
+    assert again.json()["errors"][0]["message"] == "You cannot retweet a Tweet that you have already retweeted."
+    for _ in range(2):
+        liked = provider.api("POST", f"/2/users/{account}/likes", other, json=body)
+        assert (liked.status_code, liked.json()) == (200, {"data": {"liked": True}})
+    ledger = provider.control.ledger()
+    for kind in ("reposts", "likes"):
+        [entry] = [entry for entry in ledger[kind] if entry["account"] == f"{user}-2"]
+        assert (entry["post"], entry["asked"]) == (post, 2)
+    look = {"expansions": "referenced_posts", "post.fields": "created_at"}
+    [repost] = provider.api("GET", f"/2/users/{account}/tweets", other, params=look).json()["data"]
+    assert repost["referenced_posts"] == [{"type": "retweeted", "id": post}]
+    assert repost["text"] == f"RT @{user}: hi"
+
+
+@pytest.mark.parametrize("what", ["retweets", "likes"])
+def test_what_cannot_be_reposted_or_liked_is_refused(provider, user, what):
+    token = provider.connect(user)["access_token"]
+    post = provider.post(token, "hi").json()["data"]["id"]
+    path = f"/2/users/{account_id(user)}/{what}"
+    assert provider.api("POST", path, token, json={"tweet_id": "1"}).status_code == 404
+    assert provider.api("POST", path, token, json={"tweet_id": "1"}).json()["type"].endswith("/resource-not-found")
+    for body in ({}, {"tweet_id": 1}, {"tweet_id": "x"}, {"tweet_id": post, "more": 1}):
+        assert provider.api("POST", path, token, json=body).status_code == 400
+    assert provider.api("POST", f"/2/users/1/{what}", token, json={"tweet_id": post}).status_code == 400
+    reader = provider.connect(user, scope="tweet.read users.read offline.access")["access_token"]
+    assert provider.api("POST", path, reader, json={"tweet_id": post}).status_code == 403
+    writer = provider.connect(user, scope="tweet.read users.read tweet.write offline.access")["access_token"]
+    assert provider.api("POST", path, writer, json={"tweet_id": post}).status_code == (403 if what == "likes" else 200)
+
+
+def test_one_post_can_be_looked_up_and_what_is_not_there_is_said_with_a_200(provider, user):
+    token = provider.connect(user)["access_token"]
+    post = provider.post(token, "hi").json()["data"]["id"]
+    found = provider.api("GET", f"/2/tweets/{post}", token, params={"post.fields": "author_id"})
+    assert found.json() == {
+        "data": {"id": post, "text": "hi", "edit_history_post_ids": [post], "author_id": account_id(user)}
+    }
+    assert provider.api("DELETE", f"/2/tweets/{post}", token).status_code == 200
+    for gone in (post, "1"):
+        reply = provider.api("GET", f"/2/tweets/{gone}", token)
+        assert (reply.status_code, set(reply.json())) == (200, {"errors"})
+        assert reply.json()["errors"][0]["type"].endswith("/resource-not-found")
 
 
 def test_a_timeline_is_paged_newest_first_and_new_posts_do_not_shift_the_pages(provider, user):
@@ -931,6 +1020,38 @@ def test_the_timeline_misbehaves_by_itself(provider, user):
         assert provider.api("GET", "/2/users/me", token).status_code == 200
         provider.control.release()
         assert reply.result(20).json()["meta"]["result_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "method", "path"),
+    [
+        ("post", "GET", "/2/tweets/{post}"),
+        ("delete", "DELETE", "/2/tweets/{post}"),
+        ("retweets", "POST", "/2/users/{account}/retweets"),
+        ("likes", "POST", "/2/users/{account}/likes"),
+    ],
+)
+def test_what_is_done_with_one_post_misbehaves_too(provider, user, endpoint, method, path):
+    token = provider.connect(user)["access_token"]
+    post = provider.post(token, "hi").json()["data"]["id"]
+    body = {"json": {"tweet_id": post}} if method == "POST" else {}
+
+    def ask() -> httpx.Response:
+        return provider.api(method, path.format(post=post, account=account_id(user)), token, **body)
+
+    def asked() -> int:
+        ledger = provider.control.ledger()
+        mine = [entry for kind in ("reposts", "likes") for entry in ledger[kind] if entry["account"] == user]
+        deleted = [entry for entry in ledger["posts"] if entry["id"] == post and entry["deleted_at"]]
+        return sum(entry["asked"] for entry in mine) + len(deleted)
+
+    provider.control.misbehave(endpoint, "status", status=503, body={}, times=1)
+    assert (ask().status_code, asked()) == (503, 0)
+    provider.control.misbehave(endpoint, "drop_after", times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        ask()
+    assert asked() == (endpoint != "post")
+    assert ask().status_code == (400 if endpoint == "retweets" else 200)
 
 
 def test_a_slow_request_is_answered_late_and_carried_out_though_nobody_waits(provider, user):

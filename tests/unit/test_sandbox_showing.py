@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from actas.sandbox.pages import timeline_page
-from actas.sandbox.records import Post
+from actas.sandbox.records import Attached, Poll, Post
 from actas.sandbox.showing import shown
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -92,3 +93,26 @@ def test_a_long_thread_is_shown_whole():
 
 def test_what_the_page_shows_is_escaped():
     assert "<b>" not in timeline_page([post(1, text="<b>bold</b>")])
+
+
+@pytest.mark.parametrize(
+    ("attached", "items"),
+    [
+        (Attached(), []),
+        (Attached(poll=Poll(("yes", "<b>"), 60)), ["yes", "&lt;b&gt;"]),
+        (Attached(media_ids=("5", "6")), ["media 5", "media 6"]),
+        (Attached(quote="7"), ["quotes 7"]),
+    ],
+)
+def test_the_page_shows_what_is_attached(attached, items):
+    page = timeline_page([replace(post(1), attached=attached)])
+    assert re.findall("<li>(.*?)</li>", page) == items
+
+
+def test_what_is_attached_is_shown_by_a_link_behind_the_text():
+    back, [url] = shown("look", "1", "https://x.com/i/status/7")
+    assert back == f"look {url['url']}"
+    assert back[url["start"] : url["end"]] == url["url"]
+    assert url["expanded_url"] == "https://x.com/i/status/7"
+    back, [url] = shown("", "1", "https://x.com/i/status/7")
+    assert (back, url["start"]) == (url["url"], 0)

@@ -14,7 +14,7 @@ import pytest
 from actas.errors import SettingsError
 from actas.providers.model import RefreshProfile
 from actas.sandbox.config import Client, read_config
-from actas.sandbox.records import Authorization, Issued, Reason, Refused
+from actas.sandbox.records import Attached, Authorization, Issued, Poll, Reason, Refused
 from actas.sandbox.state import DUPLICATE_WINDOW, Books, account_id, s256
 from actas.sandbox.steered_clock import SteeredClock
 
@@ -441,6 +441,64 @@ def test_the_ledger_says_what_replies_to_what(books):
     books.post(alice, "two", reply_to=first.id)
     assert refused(books.post, alice, "three", reply_to="1") is Reason.REPLY
     assert [entry["reply_to"] for entry in books.ledger()["posts"]] == [None, first.id]
+
+
+def test_the_ledger_says_what_is_attached(books):
+    alice = books.authenticate(grant(books).access_token, ())
+    first = books.post(alice, "one")
+    books.post(alice, "two", attached=Attached(quote=first.id), reply_settings="following")
+    books.post(alice, "two", attached=Attached(poll=Poll(("a", "b"), 60)))
+    books.post(alice, "", attached=Attached(media_ids=("5", "6")))
+    assert refused(books.post, alice, "", attached=Attached(media_ids=("5", "6"))) is Reason.DUPLICATE
+    books.post(alice, "", attached=Attached(media_ids=("6", "5")))
+    assert refused(books.post, alice, "three", attached=Attached(quote="1")) is Reason.QUOTE
+    names = ("quote", "poll", "media_ids", "reply_settings")
+    assert [tuple(entry[name] for name in names) for entry in books.ledger()["posts"][:4]] == [
+        (None, None, [], None),
+        (first.id, None, [], "following"),
+        (None, {"options": ["a", "b"], "duration_minutes": 60}, [], None),
+        (None, None, ["5", "6"], None),
+    ]
+
+
+def test_reposts_and_likes_are_one_of_each_and_the_ledger_says_how_often_they_were_asked_for(books, clock):
+    alice, bob = (books.authenticate(grant(books, name).access_token, ()) for name in ("alice", "bob"))
+    post = books.post(alice, "hi")
+    books.repost(bob, post.id)
+    at = clock.now.isoformat()
+    clock.pass_(1)
+    assert refused(books.repost, bob, post.id) is Reason.REPOSTED
+    books.repost(alice, post.id)
+    for _ in range(3):
+        books.like(bob, post.id)
+    assert [refused(each, bob, "1") for each in (books.repost, books.like)] == [Reason.NO_POST] * 2
+    ledger = books.ledger()
+    assert ledger["reposts"][0] == {
+        "account": "bob",
+        "account_id": account_id("bob"),
+        "post": post.id,
+        "at": at,
+        "family": bob.id,
+        "asked": 2,
+    }
+    assert [(entry["account"], entry["asked"]) for entry in ledger["reposts"]] == [("bob", 2), ("alice", 1)]
+    assert [(entry["account"], entry["post"], entry["asked"]) for entry in ledger["likes"]] == [("bob", post.id, 3)]
+    assert len(ledger["posts"]) == 1
+
+
+def test_a_repost_is_on_its_accounts_timeline_as_long_as_its_post_is_there(books):
+    alice, bob = (books.authenticate(grant(books, name).access_token, ()) for name in ("alice", "bob"))
+    post = books.post(alice, "hi")
+    books.repost(bob, post.id)
+    [repost] = books.timeline(account_id("bob"))
+    assert (repost.text, repost.references()) == ("RT @alice: hi", [{"type": "retweeted", "id": post.id}])
+    assert int(repost.id) > int(post.id)
+    assert books.find(repost.id) is None
+    books.post(bob, "RT @alice: hi")
+    books.delete(alice, post.id)
+    assert [each.text for each in books.timeline(account_id("bob"))] == ["RT @alice: hi"]
+    assert books.find(post.id) is None
+    assert [refused(each, bob, post.id) for each in (books.repost, books.like)] == [Reason.NO_POST] * 2
 
 
 def test_post_ids_are_numeric_and_grow_whatever_the_clock_does(books, clock):

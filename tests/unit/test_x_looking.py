@@ -6,7 +6,6 @@ import copy
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import assume, given
@@ -17,11 +16,13 @@ from actas.actions.counting import misfit
 from actas.actions.x.likeness import Likeness, likeness
 from actas.actions.x.looking import MOST_PAGES
 from actas.http import NoReply, Reply
-from actas.sandbox.api import Look, _page
-from actas.sandbox.showing import shown
+from actas.sandbox.records import Attached, Poll
 from actas.sandbox.state import Books, account_id
+from actas.sandbox.timelines import Asked, Look, page, shape
 
-POST, THREAD = BUILT_IN["x.post"], BUILT_IN["x.thread"]
+POST, THREAD, REPOST, LIKE, DELETE = (
+    BUILT_IN[f"x.{name}"] for name in ("post", "thread", "repost", "like", "delete_post")
+)
 SINCE = datetime(2026, 11, 26, 12, 0, 0, 700_000, tzinfo=UTC)
 ACCOUNT = "2244994945"
 
@@ -34,9 +35,9 @@ def entry(number: int, text: str = "hi", seconds: float = 10, **more: Any) -> di
     return {"id": str(number), "text": text, "created_at": at(seconds), "edit_history_post_ids": [str(number)], **more}
 
 
-def page(*posts: Any, next_token: str | None = None) -> dict[str, Any]:
+def told(*posts: Any, next_token: str | None = None, **more: Any) -> dict[str, Any]:
     meta = {"result_count": len(posts)} | ({"next_token": next_token} if next_token else {})
-    return {"data": list(posts), "meta": meta} if posts else {"meta": meta}
+    return {"data": list(posts), "meta": meta, **more} if posts else {"meta": meta}
 
 
 def reply_to(parent: str, kind: str = "replied_to", field: str = "referenced_posts") -> dict[str, Any]:
@@ -51,12 +52,15 @@ class Timeline:
     """X's API with these pages, one after the other, each as it comes from the wire."""
 
     def __init__(self, *pages: Any) -> None:
+        self.account = ACCOUNT
         self.pages = pages
         self.asked: list[str] = []
+        self.queries: list[Any] = []
 
-    def request(self, method: str, path: str, *, json: Any = None) -> Any:
+    def request(self, method: str, url: str, *, json: Any = None, query: Any = None) -> Any:
         assert (method, json) == ("GET", None)
-        self.asked.append(path)
+        self.asked.append(url)
+        self.queries.append(query)
         return wired(self.pages[len(self.asked) - 1])
 
 
@@ -76,32 +80,24 @@ def find_step(*pages: Any, made: tuple[str, ...] = ("70",), posts: tuple[str, ..
 
 
 def test_it_is_asked_in_the_words_of_xs_document_for_no_more_than_is_needed():
-    api = Timeline(page(entry(5), next_token="7140w"), page(entry(4, "ho")))
+    api = Timeline(told(entry(5), next_token="7140w"), told(entry(4, "ho")))
     east = Search(ACCOUNT, SINCE.astimezone(timezone(timedelta(hours=9))))
     assert POST.find(api, POST.parse({"text": "hi"}), "job", east) == ["5"]
-    queries = [parse_qs(urlsplit(path).query) for path in api.asked]
-    assert {urlsplit(path).path for path in api.asked} == {f"/2/users/{ACCOUNT}/tweets"}
+    assert set(api.asked) == {f"/2/users/{ACCOUNT}/tweets"}
     asked = {
-        "max_results": ["100"],
-        "post.fields": ["created_at,entities"],
-        "expansions": ["referenced_posts"],
-        "start_time": ["2026-11-26T12:00:00Z"],
+        "max_results": "100",
+        "post.fields": "created_at,entities,attachments",
+        "expansions": "referenced_posts",
+        "start_time": "2026-11-26T12:00:00Z",
     }
-    assert queries == [asked, asked | {"pagination_token": ["7140w"]}]
-
-
-def test_a_token_of_x_cannot_change_the_question():
-    api = Timeline(page(entry(5), next_token="a&start_time=2030#"), page())
-    POST.find(api, POST.parse({"text": "hi"}), "job", Search(ACCOUNT, SINCE))
-    assert parse_qs(urlsplit(api.asked[1]).query)["pagination_token"] == ["a&start_time=2030#"]
+    assert api.queries == [asked, asked | {"pagination_token": "7140w"}]
 
 
 @pytest.mark.parametrize("account", ["imported:alice", "12/../34", "", "1" * 20, "١٢"])
 def test_an_account_that_is_no_id_of_x_is_asked_for(account):
-    api = Timeline({"data": {"id": "777", "name": "Alice", "username": "alice"}}, page(entry(5)))
+    api = Timeline({"data": {"id": "777", "name": "Alice", "username": "alice"}}, told(entry(5)))
     assert POST.find(api, POST.parse({"text": "hi"}), "job", Search(account, SINCE)) == ["5"]
-    assert api.asked[0] == "/2/users/me"
-    assert api.asked[1].startswith("/2/users/777/tweets?")
+    assert api.asked == ["/2/users/me", "/2/users/777/tweets"]
 
 
 @pytest.mark.parametrize("answer", [{}, {"data": {}}, {"data": {"id": 7}}, {"data": {"id": "../7"}}, {"errors": [{}]}])
@@ -115,62 +111,59 @@ def test_without_an_account_nothing_is_said(answer):
 
 def test_all_with_the_text_are_found_oldest_first_over_all_pages_and_once_each():
     pages = (
-        page(entry(109, seconds=50), entry(108, "ho", 40), next_token="a"),
-        page(next_token="b"),  # X has empty pages that are not the last one
-        page(entry(108, "ho", 40), entry(99, seconds=30), next_token="c"),
-        page(entry(99, seconds=30), entry(9, seconds=20)),
+        told(entry(109, seconds=50), entry(108, "ho", 40), next_token="a"),
+        told(next_token="b"),  # X has empty pages that are not the last one
+        told(entry(108, "ho", 40), entry(99, seconds=30), next_token="c"),
+        told(entry(99, seconds=30), entry(9, seconds=20)),
     )
     assert find(*pages) == ["9", "99", "109"]
     assert find(*pages, text="he") == []
-    assert find(page()) == []
+    assert find(told()) == []
 
 
 def test_what_is_older_is_not_it_and_ends_the_search():
     """X tells the second only: a post of the second in which the search begins may be it."""
-    pages = page(entry(9, seconds=-0.7), entry(8, seconds=-1.7), next_token="a"), page(entry(7))
+    pages = told(entry(9, seconds=-0.7), entry(8, seconds=-1.7), next_token="a"), told(entry(7))
     assert find(*pages) == ["9"]
 
 
 def test_a_timeline_that_does_not_end_is_not_far_enough_back():
-    endless = [page(entry(1000 - n, "ho"), next_token="t") for n in range(MOST_PAGES)]
+    endless = [told(entry(1000 - n, "ho"), next_token="t") for n in range(MOST_PAGES)]
     assert find(*endless) is None
-    assert find(*endless[:-1], page(entry(2), entry(1, "ho", -10), next_token="t")) == ["2"]
-    assert find(*endless[:-1], page(entry(2))) == ["2"]
+    assert find(*endless[:-1], told(entry(2), entry(1, "ho", -10), next_token="t")) == ["2"]
+    assert find(*endless[:-1], told(entry(2))) == ["2"]
 
 
 def test_a_reply_or_a_repost_with_the_same_text_is_not_the_post():
-    assert find(page(entry(9, **reply_to("7")))) == []
-    assert find(page(entry(9, **reply_to("7", field="referenced_tweets")))) == []
-    assert find(page(entry(9, **reply_to("7", "retweeted")))) == []
-    assert find(page(entry(9, **reply_to("7", "quoted")))) == ["9"]
+    assert find(told(entry(9, **reply_to("7")))) == []
+    assert find(told(entry(9, **reply_to("7", field="referenced_tweets")))) == []
+    assert find(told(entry(9, **reply_to("7", "retweeted")))) == []
 
 
 def test_a_step_is_looked_for_as_a_reply_to_the_one_before():
     made = ("60", "70")
     posts = ("hi", "ho", "hi")
     ours, others = entry(90, **reply_to("70")), entry(80, **reply_to("60"))
-    assert find_step(page(ours, others), made=made, posts=posts) == ["90"]
-    assert find_step(page(entry(90, **reply_to("70", field="referenced_tweets"))), made=made, posts=posts) == ["90"]
-    assert find_step(page(others), made=made, posts=posts) == []
-    assert find_step(page(entry(60), entry(50, "ho")), made=()) == ["60"]
-    assert find_step(page(entry(60, "ho", **reply_to("50"))), made=("50",)) == ["60"]
-    assert find_step(page(entry(60), entry(70)), made=made, posts=posts) == [], "those before are not looked for"
-    quoting = {"referenced_posts": [{"type": "quoted", "id": "1"}, {"type": "replied_to", "id": "70"}]}
-    assert find_step(page(entry(90, **quoting)), made=made, posts=posts) == ["90"]
+    assert find_step(told(ours, others), made=made, posts=posts) == ["90"]
+    assert find_step(told(entry(90, **reply_to("70", field="referenced_tweets"))), made=made, posts=posts) == ["90"]
+    assert find_step(told(others), made=made, posts=posts) == []
+    assert find_step(told(entry(60), entry(50, "ho")), made=()) == ["60"]
+    assert find_step(told(entry(60, "ho", **reply_to("50"))), made=("50",)) == ["60"]
+    assert find_step(told(entry(60), entry(70)), made=made, posts=posts) == [], "those before are not looked for"
 
 
 @pytest.mark.parametrize("references", [{}, {"referenced_posts": None}, {"referenced_posts": [{"type": "replied_to"}]}])
 def test_a_reply_of_which_x_does_not_say_to_what_cannot_be_told(references):
-    assert find_step(page(entry(90, "ho", **references))) is None
-    assert find_step(page(entry(90, "he", **references))) == []
+    assert find_step(told(entry(90, "ho", **references))) is None
+    assert find_step(told(entry(90, "he", **references))) == []
 
 
 def test_names_that_x_puts_before_a_reply_are_not_part_of_it():
     named = entry(90, "@bob @carol_1 ho", **reply_to("70"))
-    assert find_step(page(named)) == ["90"]
-    assert find_step(page(entry(90, "@bob ho", **reply_to("70"))), posts=("hi", "@bob ho")) == ["90"]
-    assert find_step(page(entry(90, "he ho", **reply_to("70")))) == []
-    assert find(page(entry(90, "@bob hi"))) == [], "X does so with replies only"
+    assert find_step(told(named)) == ["90"]
+    assert find_step(told(entry(90, "@bob ho", **reply_to("70"))), posts=("hi", "@bob ho")) == ["90"]
+    assert find_step(told(entry(90, "he ho", **reply_to("70")))) == []
+    assert find(told(entry(90, "@bob hi"))) == [], "X does so with replies only"
 
 
 @pytest.mark.parametrize(
@@ -183,15 +176,15 @@ def test_names_that_x_puts_before_a_reply_are_not_part_of_it():
         {"meta": {}},
         {"meta": {"result_count": 3}},
         {"errors": [{"title": "Not Found Error", "type": "https://api.twitter.com/2/problems/resource-not-found"}]},
-        page("canary"),
-        page(None),
-        page({"id": "9", "text": "canary"}),
-        page(entry(9) | {"text": None}),
-        page(entry(9) | {"id": 9}),
-        page(entry(9) | {"id": "canary"}),
-        page(entry(9) | {"created_at": "canary"}),
-        page(entry(9) | {"created_at": "2026-11-26T12:00:10"}),
-        page(entry(9) | {"created_at": None}),
+        told("canary"),
+        told(None),
+        told({"id": "9", "text": "canary"}),
+        told(entry(9) | {"text": None}),
+        told(entry(9) | {"id": 9}),
+        told(entry(9) | {"id": "canary"}),
+        told(entry(9) | {"created_at": "canary"}),
+        told(entry(9) | {"created_at": "2026-11-26T12:00:10"}),
+        told(entry(9) | {"created_at": None}),
     ],
 )
 def test_what_is_no_timeline_says_nothing_and_is_not_shown(answer):
@@ -214,7 +207,7 @@ def test_what_is_no_timeline_says_nothing_and_is_not_shown(answer):
     ],
 )
 def test_what_is_odd_beside_a_post_does_no_harm(more):
-    assert find(page(entry(9, **more))) == ["9"]
+    assert find(told(entry(9, **more))) == ["9"]
 
 
 broken = st.recursive(
@@ -228,7 +221,7 @@ broken = st.recursive(
 def test_no_timeline_makes_it_fall(data):
     """A well-formed page with something else in any one place."""
     urls = {"entities": {"urls": [link("https://t.co/abc", "https://a.example/b")]}}
-    answer: Any = page(entry(90, "ho https://t.co/abc", **urls, **reply_to("70")))
+    answer: Any = told(entry(90, "ho https://t.co/abc", **urls, **reply_to("70")))
     place: Any = answer
     while True:
         key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
@@ -340,9 +333,195 @@ def test_a_long_text_that_breaks_off_cannot_be_told():
 
 def test_one_unclear_post_and_nothing_is_said_also_beside_a_clear_one():
     unclear, clear = entry(9, f"see {SHORT}"), entry(8, f"see {SHORT}", entities={"urls": [link(SHORT, LONG)]})
-    assert find(page(unclear, clear), text=f"see {LONG}") is None
-    assert find(page(clear), text=f"see {LONG}") == ["8"]
-    assert find(page(clear, entry(7, f"see {SHORT}", -60)), text=f"see {LONG}") == ["8"], "older ones do not matter"
+    assert find(told(unclear, clear), text=f"see {LONG}") is None
+    assert find(told(clear), text=f"see {LONG}") == ["8"]
+    assert find(told(clear, entry(7, f"see {SHORT}", -60)), text=f"see {LONG}") == ["8"], "older ones do not matter"
+
+
+# --- what is attached ---
+
+OURS = "https://x.com/alice/status/9/photo/1"
+THEIRS = "https://twitter.com/bob/status/5"
+POLL = {"options": ["yes & no", "no"], "duration_minutes": 60}
+
+
+def find_post(payload: dict[str, Any], *pages: Any) -> list[str] | None:
+    return POST.find(Timeline(*pages), POST.parse(payload), "job", Search(ACCOUNT, SINCE))
+
+
+def with_link(text: str, long: str | None, **more: Any) -> dict[str, Any]:
+    entities = {} if long is None else {"entities": {"urls": [link(SHORT, long)]}}
+    return entry(9, f"{text} {SHORT}".strip(), **entities, **more)
+
+
+def quoting(target: str = "5", *more: dict[str, str]) -> dict[str, Any]:
+    return {"referenced_posts": [{"type": "quoted", "id": target}, *more]}
+
+
+def media(*keys: str) -> dict[str, Any]:
+    return {"attachments": {"media_keys": list(keys)}}
+
+
+def polled(*labels: str, known: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A poll of a post, and of a page."""
+    options = [{"position": n, "label": label, "votes": 0} for n, label in enumerate(labels, 1)]
+    return {"attachments": {"poll_ids": ["33"]}}, {
+        "includes": {"polls": [{"id": "33", "options": options}]}
+    } if known else {}
+
+
+QUOTE = {"text": "look", "quote": "5"}
+
+
+def test_a_quoting_post_is_known_by_what_it_quotes_and_its_link_is_no_part_of_the_text():
+    """Whether the link is there depends on who asked when."""
+    for shown in (
+        entry(9, "look", **quoting()),
+        with_link("look", THEIRS, **quoting()),
+        with_link("look", "https://x.com/i/web/status/5?s=20", **quoting()),
+        with_link("look\n", THEIRS, **quoting()),
+    ):
+        assert find_post(QUOTE, told(shown)) == ["9"]
+    assert find_post({"text": f"look {THEIRS}", "quote": "5"}, told(with_link("look", THEIRS, **quoting()))) == ["9"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        entry(9, "look", **quoting("6")),
+        with_link("look", THEIRS.replace("5", "6"), **quoting("6")),
+        with_link("look", THEIRS.replace("5", "6"), **quoting()),
+        with_link("look", "https://elsewhere.example/", **quoting()),
+        with_link("book", THEIRS, **quoting()),
+        entry(
+            9,
+            f"look {SHORT} {SHORT}b",
+            entities={"urls": [link(SHORT, THEIRS), link(f"{SHORT}b", THEIRS)]},
+            **quoting(),
+        ),
+        with_link("look", THEIRS, **quoting("5", {"type": "replied_to", "id": "3"})),
+        entry(9, "look", **reply_to("5", "retweeted")),
+    ],
+)
+def test_another_quoting_post_is_another(shown):
+    assert find_post(QUOTE, told(shown)) == []
+
+
+@pytest.mark.parametrize("shown", [entry(9, "look"), with_link("look", THEIRS), with_link("look", None, **quoting())])
+def test_what_x_does_not_say_of_a_quote_cannot_be_told(shown):
+    assert find_post(QUOTE, told(shown)) is None
+
+
+def test_a_post_quotes_what_its_text_links_to_and_nothing_else():
+    text = f"look {THEIRS}"
+    assert find_post({"text": text}, told(with_link("look", THEIRS, **quoting()))) == ["9"]
+    assert find_post({"text": text}, told(with_link("look", THEIRS))) == ["9"]
+    assert find_post({"text": "look"}, told(entry(9, "look", **quoting()))) == []
+    assert find_post({"text": "look"}, told(with_link("look", THEIRS, **quoting()))) == []
+
+
+def test_a_reply_may_quote_and_is_looked_for_as_a_reply():
+    payload = QUOTE | {"reply": {"in_reply_to": "3"}}
+    parent = {"type": "replied_to", "id": "3"}
+    assert find_post(payload, told(with_link("@bob look", THEIRS, **quoting("5", parent)))) == ["9"]
+    assert find_post(payload, told(with_link("look", THEIRS, **quoting("5", parent | {"id": "4"})))) == []
+    assert find_post(payload, told(with_link("look", THEIRS, **quoting()))) is None
+    assert find_post({"text": "ho", "reply": {"in_reply_to": "3"}}, told(entry(9, "ho", **reply_to("3")))) == ["9"]
+
+
+@pytest.mark.parametrize("payload", [{"text": "see", "media_ids": ["11", "12"]}, {"media_ids": ["11", "12"]}])
+def test_a_post_with_media_is_known_by_their_ids(payload):
+    text, ours = payload.get("text", ""), media("3_11", "7_12")
+    assert find_post(payload, told(with_link(text, OURS, **ours))) == ["9"]
+    assert find_post(payload, told(with_link(text, OURS.replace("photo", "video"), **media("7_12", "3_11")))) == ["9"]
+    assert find_post(payload, told(entry(9, text, **ours))) == ["9"]
+    assert find_post(payload, told(with_link("other", OURS, **ours))) == []
+    assert find_post(payload, told(with_link(text, OURS, **ours, **quoting()))) == []
+    assert find_post(payload, told(with_link(text, OURS.replace("/9/", "/8/"), **ours))) == [], "that is a quoted photo"
+
+
+@pytest.mark.parametrize(
+    "attached", [{}, media(), media("3_11"), media("3_21", "3_22"), media("11", "12"), {"attachments": None}]
+)
+def test_media_that_x_does_not_name_as_sent_cannot_be_told(attached):
+    payload = {"text": "see", "media_ids": ["11", "12"]}
+    assert find_post(payload, told(with_link("see", OURS, **attached))) is None
+    assert find_post(payload, told(with_link("other", OURS, **attached))) == []
+
+
+def test_a_text_alone_has_no_media_but_those_it_links_to():
+    assert find_post({"text": "see"}, told(entry(9, "see", **media("3_11")))) == []
+    photo = "https://x.com/bob/status/5/photo/1"
+    assert find_post({"text": f"see {photo}"}, told(with_link("see", photo, **media("3_11")))) == ["9"]
+    assert find_post({"text": "see"}, told(entry(9, "see", **polled("a", "b")[0]))) == []
+
+
+def test_a_poll_is_known_by_what_can_be_chosen():
+    payload = {"text": "well?", "poll": POLL}
+    ours, includes = polled("yes &amp; no", " no")
+    assert find_post(payload, told(entry(9, "well?", **ours), **includes)) == ["9"]
+    api = Timeline(told(entry(9, "well?", **ours), **includes))
+    POST.find(api, POST.parse(payload), "job", Search(ACCOUNT, SINCE))
+    assert api.queries[0]["expansions"] == "referenced_posts,attachments.poll_ids"
+    for labels in (("no", "yes & no"), ("yes & no", "no", "perhaps"), ("yes", "no")):
+        other, more = polled(*labels)
+        assert find_post(payload, told(entry(9, "well?", **other), **more)) == []
+    assert find_post(payload, told(entry(9, "what?", **ours), **includes)) == []
+    assert find_post(payload, told(with_link("well?", "https://x.com/alice/status/9", **ours), **includes)) == ["9"]
+
+
+def test_a_poll_that_x_does_not_tell_cannot_be_told():
+    payload, (ours, includes) = {"text": "well?", "poll": POLL}, polled("yes & no", "no")
+    assert find_post(payload, told(entry(9, "well?", **ours))) is None
+    assert find_post(payload, told(entry(9, "well?"))) is None
+    assert (
+        find_post(payload, told(entry(9, "well?", **ours), includes={"polls": [{"id": "33", "options": [{}]}]})) is None
+    )
+    assert find_post(payload, told(with_link("well?", "https://cards.example/33", **ours), **includes)) is None
+    assert find_post(payload, told(with_link("well?", None, **ours), **includes)) is None
+
+
+# --- reposts ---
+
+
+def find_repost(*pages: Any) -> list[str] | None:
+    return REPOST.find(Timeline(*pages), REPOST.parse({"post_id": "5"}), "job", Search(ACCOUNT, SINCE))
+
+
+def test_a_repost_is_on_the_timeline_of_who_did_it():
+    theirs = entry(9, "RT @bob: hi", **reply_to("5", "retweeted"))
+    assert find_repost(told(entry(10), theirs)) == ["repost:5"]
+    assert find_repost(told(entry(10), next_token="t"), told(theirs)) == ["repost:5"]
+    assert find_repost(told(entry(9, "RT @bob: hi", **reply_to("6", "retweeted")), entry(8, **quoting()))) == []
+    assert find_repost(told(entry(9, "RT @bob: hi", -10, **reply_to("5", "retweeted")))) == [], "it is an older one"
+    assert find_repost(told()) == []
+
+
+def test_a_repost_of_which_x_does_not_say_what_it_repeats_cannot_be_told():
+    assert find_repost(told(entry(9, "RT @bob: hi"))) is None
+    assert find_repost(told(entry(9, "RT @bob: hi"), entry(8, "RT @bob: hi", **reply_to("5", "retweeted")))) == [
+        "repost:5"
+    ]
+    assert find_repost(*[told(entry(1000 - n, "ho"), next_token="t") for n in range(MOST_PAGES)]) is None
+
+
+def test_what_is_done_with_a_post_is_never_taken_for_the_post():
+    """A journal's result is the reference: one job's repost must not make another job's post look like its own."""
+    assert {
+        action.perform(Answering(), action.parse({"post_id": "5"}), "job").reference
+        for action in (REPOST, LIKE, DELETE)
+    } == {
+        "repost:5",
+        "like:5",
+        "deleted:5",
+    }
+
+
+class Answering:
+    account = ACCOUNT
+
+    def request(self, method: str, url: str, **_: Any) -> Any:
+        return wired({"data": {"deleted": True, "retweeted": True, "liked": True}})
 
 
 # --- what the sandbox makes of any text ---
@@ -363,17 +542,29 @@ class Sandbox:
     """The sandbox's books behind the API as an action sees it, without HTTP."""
 
     def __init__(self) -> None:
+        self.account = account_id("alice")
         self.books = Books(lambda: SINCE + timedelta(seconds=5))
         [issued] = self.books.make_grants("c", ["alice"], frozenset())
         self.alice = self.books.authenticate(issued.access_token, ())
 
-    def request(self, method: str, path: str, *, json: Any = None) -> Any:
-        if method == "POST":
-            post = self.books.post(self.alice, json["text"], reply_to=json.get("reply", {}).get("in_reply_to_tweet_id"))
-            return wired({"data": {"id": post.id, "text": shown(post.text, post.id).text}})
-        address = urlsplit(path)
-        look = Look.model_validate({name: value for name, [value] in parse_qs(address.query).items()})
-        return wired(_page(self.books.timeline(address.path.split("/")[3]), look))
+    def request(self, method: str, url: str, *, json: Any = None, query: Any = None) -> Any:
+        if url == "/2/tweets":
+            poll, media = json.get("poll"), json.get("media", {})
+            post = self.books.post(
+                self.alice,
+                json.get("text", ""),
+                reply_to=json.get("reply", {}).get("in_reply_to_tweet_id"),
+                attached=Attached(
+                    json.get("quote_tweet_id"),
+                    Poll(tuple(poll["options"]), poll["duration_minutes"]) if poll else None,
+                    tuple(media.get("media_ids", ())),
+                ),
+            )
+            return wired({"data": shape(post, Asked())})
+        if url.endswith("/retweets"):
+            self.books.repost(self.alice, json["tweet_id"])
+            return wired({"data": {"retweeted": True}})
+        return wired(page(self.books.timeline(url.split("/")[3]), Look.model_validate(query)))
 
 
 @given(st.lists(texts, min_size=2, max_size=5, unique=True))
@@ -398,3 +589,36 @@ def test_another_text_is_never_taken_for_it(one, other):
     found = POST.find(sandbox, POST.parse({"text": one}), "job", Search(account_id("alice"), SINCE))
     links = "//" in one + other or ".com" in one + other  # where ways to write a link meet
     assert found == [] or (links and found is None) or likeness(one, other, {}) is Likeness.UNCLEAR
+
+
+options = st.lists(st.text(min_size=1, max_size=25), min_size=2, max_size=4)
+attached = st.one_of(
+    st.just({}),
+    st.just({"quote": "first"}),
+    st.builds(lambda labels: {"poll": {"options": labels, "duration_minutes": 60}}, options),
+    st.builds(
+        lambda ids: {"media_ids": [str(each) for each in ids]}, st.sets(st.integers(1, 99), min_size=1, max_size=4)
+    ),
+)
+
+
+@given(texts, attached, st.booleans(), texts, attached, st.booleans())
+def test_whatever_was_posted_with_something_attached_is_found_and_nothing_else(
+    text, more, replies, other, others, other_replies
+):
+    sandbox, search = Sandbox(), Search(account_id("alice"), SINCE)
+    first = POST.perform(sandbox, POST.parse({"text": "what it is about"}), "job").reference
+
+    def payload(text: str, more: dict[str, Any], replies: bool) -> Any:
+        quote = {"quote": first} if "quote" in more else {}
+        return POST.parse({"text": text, **more, **quote, **({"reply": {"in_reply_to": first}} if replies else {})})
+
+    ours, theirs = payload(text, more, replies), payload(other, others, other_replies)
+    assume(likeness(text, other, {}) is Likeness.OTHER or (not {*more} & {*others} and {*more, *others}))
+    POST.perform(sandbox, theirs, "job")
+    before = POST.find(sandbox, ours, "job", search)
+    assert before == [] or before is None
+    made = POST.perform(sandbox, ours, "job").reference
+    assert POST.find(sandbox, ours, "job", search) in ([made], None)
+    if before == []:
+        assert POST.find(sandbox, ours, "job", search) == [made]

@@ -1,9 +1,8 @@
-"""Looking through an account's timeline for a post that may have been made: ``GET /2/users/{id}/tweets``.
+"""Looking through an account's timeline for what may have been made: ``GET /2/users/{id}/tweets``.
 
 Both mistakes are bad: to call another post ours loses one, to overlook ours makes it twice. So what is not certain is
-no answer (None), and a person decides. Certain is a post with the same text, made since, that replies to what it
-should, or to nothing. Not certain is one that may be it while X does not say enough of it: what a short link stands
-for, what a reply replies to, how a text that is cut off ends. What its user deleted or edited meanwhile is not there.
+no answer (None), and a person decides; ``sameness`` says which post is ours. What its user deleted or edited meanwhile
+is not there.
 
 The names are those of X's published OpenAPI document (v2.167): ``post.fields``, where references are an expansion. A
 request in the older words (``tweet.fields``) is answered in these, and they are understood, too. What X does not
@@ -12,49 +11,36 @@ understand it leaves out without a word. It bills for each post: so it is asked 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from actas.actions.base import ActionHttp, Search
-from actas.actions.x.likeness import Likeness, likeness
+from actas.actions.x.ids import ID, account_id
+from actas.actions.x.likeness import Likeness
+from actas.actions.x.sameness import ShownPost, Wanted, sameness
 from actas.http import NoReply
 
 PAGE = 100
 #: X shows an account's latest 3,200 posts.
 MOST_PAGES = 32
-ID = re.compile(r"[0-9]{1,19}")
+#: A repost's text is that of the post, behind this; so says the data dictionary of docs.x.com.
+REPOST = "RT @"
 
 
-@dataclass(frozen=True, slots=True)
-class _Post:
-    id: str
-    text: str
-    at: datetime
-    #: What its short links stand for.
-    links: Mapping[str, str]
-    #: What it refers to, by kind: replied_to, quoted, retweeted.
-    references: Mapping[str, str]
-
-
-def find_posts(http: ActionHttp, text: str, search: Search) -> list[str] | None:
-    """The posts with this text that reply to the last of ``search.made``, or, if there is none, to nothing.
+def find_posts(http: ActionHttp, wanted: Wanted, search: Search) -> list[str] | None:
+    """The posts that are as wanted, made since, oldest first.
 
     Raises:
         NoReply: what X answers is not a timeline, or not an account.
     """
-    since = search.since.astimezone(UTC).replace(microsecond=0)  # X tells a post's time to the second
-    parent = search.made[-1] if search.made else None
     found = set()
-    for post in _posts(http, _account(http, search.account), since):
+    for post in _posts_since(http, search, polls=bool(wanted.poll)):
         if post is None:
             return None
-        if post.at < since or post.id in search.made:
+        if post.id in search.made:
             continue
-        match _of_post(post, text, parent):
+        match sameness(post, wanted):
             case Likeness.SAME:
                 found.add(post.id)
             case Likeness.UNCLEAR:
@@ -62,38 +48,44 @@ def find_posts(http: ActionHttp, text: str, search: Search) -> list[str] | None:
     return sorted(found, key=int)
 
 
-def _of_post(post: _Post, text: str, parent: str | None) -> Likeness:
-    replied_to = post.references.get("replied_to")
-    if "retweeted" in post.references or (replied_to is not None and replied_to != parent):
-        return Likeness.OTHER
-    result = likeness(text, post.text, post.links, reply=parent is not None)
-    if result is Likeness.SAME and replied_to != parent:
-        return Likeness.UNCLEAR
-    return result
+def find_repost(http: ActionHttp, target: str, search: Search) -> bool | None:
+    """Whether the account has reposted a post since then.
+
+    Raises:
+        NoReply: what X answers is not a timeline, or not an account.
+    """
+    unclear = False
+    for post in _posts_since(http, search):
+        if post is None:
+            return None
+        if post.references.get("retweeted") == target:
+            return True
+        unclear = unclear or (post.text.startswith(REPOST) and "retweeted" not in post.references)
+    return None if unclear else False
 
 
-def _account(http: ActionHttp, account: str) -> str:
-    """The account's id at X, which the grant of an import may not know."""
-    if ID.fullmatch(account):
-        return account
-    match http.request("GET", "/2/users/me"):
-        case {"data": {"id": str(known)}} if ID.fullmatch(known):
-            return known
-    raise NoReply("X did not say whose access token it is")
+def _posts_since(http: ActionHttp, search: Search, *, polls: bool = False) -> Iterator[ShownPost | None]:
+    """An account's posts since the search's beginning, the newest first; a None if X does not show that far back."""
+    since = search.since.astimezone(UTC).replace(microsecond=0)  # X tells a post's time to the second
+    for post in _posts(http, account_id(http, search.account), since, polls=polls):
+        if post is None or post.at >= since:
+            yield post
 
 
-def _posts(http: ActionHttp, account: str, since: datetime) -> Iterator[_Post | None]:
+def _posts(http: ActionHttp, account: str, since: datetime, *, polls: bool) -> Iterator[ShownPost | None]:
     """An account's posts back to that time, the newest first; a None at the end if X does not show that far back."""
     query = {
         "max_results": str(PAGE),
-        "post.fields": "created_at,entities",
-        "expansions": "referenced_posts",
+        "post.fields": "created_at,entities,attachments",
+        "expansions": "referenced_posts,attachments.poll_ids" if polls else "referenced_posts",
         "start_time": f"{since:%Y-%m-%dT%H:%M:%SZ}",
     }
     for _ in range(MOST_PAGES):
-        match http.request("GET", f"/2/users/{account}/tweets?{urlencode(query)}"):
+        page = http.request("GET", f"/2/users/{account}/tweets", query=query)
+        match page:
             case {"data": list(shown), "meta": Mapping() as meta}:
-                posts = [_read(post) for post in shown]
+                polled = dict(_polls(page))
+                posts = [_read(post, polled) for post in shown]
             case {"meta": {"result_count": 0} as meta}:
                 posts = []
             case _:
@@ -102,14 +94,24 @@ def _posts(http: ActionHttp, account: str, since: datetime) -> Iterator[_Post | 
         token = meta.get("next_token")
         if token is None or (posts and posts[-1].at < since):
             return
-        query["pagination_token"] = str(token)
+        query = {**query, "pagination_token": str(token)}
     yield None
 
 
-def _read(post: object) -> _Post:
+def _read(post: object, polls: Mapping[str, tuple[str, ...]]) -> ShownPost:
     match post:
         case {"id": str(post_id), "text": str(text), "created_at": str(at)} if ID.fullmatch(post_id):
-            return _Post(post_id, text, _time(at), dict(_links(post)), dict(_references(post)))
+            poll_ids = _attached(post, "poll_ids")
+            return ShownPost(
+                id=post_id,
+                text=text,
+                at=_time(at),
+                links=dict(_links(post)),
+                references=dict(_references(post)),
+                media=_attached(post, "media_keys"),
+                has_poll=bool(poll_ids),
+                poll=next((polls[poll] for poll in poll_ids if poll in polls), None),
+            )
     raise NoReply("X's timeline has something in it that is no post")
 
 
@@ -138,3 +140,24 @@ def _references(post: Any) -> Iterator[tuple[str, str]]:
         match reference:
             case {"type": str(kind), "id": str(target)}:
                 yield kind, target
+
+
+def _attached(post: Any, kind: str) -> tuple[str, ...]:
+    match post:
+        case {"attachments": Mapping() as attachments}:
+            ids = attachments.get(kind)
+            return tuple(each for each in ids if isinstance(each, str)) if isinstance(ids, list) else ()
+    return ()
+
+
+def _polls(page: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What can be chosen in the polls of a page, by their ids."""
+    match page:
+        case {"includes": {"polls": list(polls)}}:
+            for poll in polls:
+                match poll:
+                    case {"id": str(poll_id), "options": list(options)}:
+                        labels = [option.get("label") for option in options if isinstance(option, Mapping)]
+                        chosen = tuple(label for label in labels if isinstance(label, str))
+                        if len(chosen) == len(options):
+                            yield poll_id, chosen

@@ -1,0 +1,79 @@
+"""X's actions on the whole path: done once, whatever becomes of the reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actas import JobStatus
+from actas.errors import InsufficientScope
+from tests.support import REDIRECT, eventually
+
+#: Asked for by default is what posting needs.
+LIKING = ["tweet.read", "tweet.write", "users.read", "like.write"]
+
+
+@pytest.fixture
+def liking(client, sandbox, user):
+    """A user who has allowed likes, too."""
+    request = client.begin_connect(user=user, provider="x", redirect_uri=REDIRECT, scopes=LIKING)
+    return client.finish_connect(sandbox.authorize(request.url, user), user=user)
+
+
+def entries(sandbox, kind: str, user: str) -> list[dict[str, Any]]:
+    return [entry for entry in sandbox.ledger()[kind] if entry["account"] == user]
+
+
+def test_what_may_be_done_twice_is_repeated_when_its_reply_was_lost_and_is_there_once(client, liking, sandbox, user):
+    first, other = (client.schedule("x.post", user=user, payload={"text": text}) for text in ("keep", "throw away"))
+    kept, thrown = (client.wait(job.id).result for job in (first, other))
+    for endpoint in ("retweets", "likes", "delete"):
+        sandbox.misbehave(endpoint, "drop_after", times=1, account=user)
+    jobs = {
+        name: client.schedule(f"x.{name}", user=user, payload={"post_id": post})
+        for name, post in (("repost", kept), ("like", kept), ("delete_post", thrown))
+    }
+    done = {name: client.wait(job.id) for name, job in jobs.items()}
+    assert {name: (job.status, job.result) for name, job in done.items()} == {
+        "repost": (JobStatus.SUCCEEDED, f"repost:{kept}"),
+        "like": (JobStatus.SUCCEEDED, f"like:{kept}"),
+        "delete_post": (JobStatus.SUCCEEDED, f"deleted:{thrown}"),
+    }
+    for kind in ("reposts", "likes"):
+        [entry] = entries(sandbox, kind, user)
+        assert (entry["post"], entry["asked"]) == (kept, 2)
+    assert [bool(entry["deleted_at"]) for entry in entries(sandbox, "posts", user)] == [False, True]
+
+
+def test_a_post_with_something_attached_is_looked_for_and_never_repeated(client, connect, sandbox, user):
+    connect(user)
+    first = client.wait(client.schedule("x.post", user=user, payload={"text": "first"}).id).result
+    payloads = [
+        {"text": "look", "quote": first, "reply": {"in_reply_to": first}},
+        {"text": "well?", "poll": {"options": ["yes", "no"], "duration_minutes": 60}, "reply_settings": "following"},
+        {"media_ids": ["5", "6"]},
+    ]
+    sandbox.misbehave("tweets", "drop_after", times=len(payloads), account=user)
+    jobs = [client.schedule("x.post", user=user, payload=payload) for payload in payloads]
+    eventually(lambda: {client.job(job.id).status for job in jobs} == {JobStatus.SUCCEEDED}, what="all are found")
+    made = {entry["id"]: entry for entry in entries(sandbox, "posts", user) if entry["id"] != first}
+    assert set(made) == {client.job(job.id).result for job in jobs}
+    quoting, polled, media = (made[client.job(job.id).result] for job in jobs)
+    assert (quoting["text"], quoting["quote"], quoting["reply_to"]) == ("look", first, first)
+    assert polled["poll"] == {"options": ["yes", "no"], "duration_minutes": 60}
+    assert polled["reply_settings"] == "following"
+    assert (media["text"], media["media_ids"]) == ("", ["5", "6"])
+
+
+def test_likes_are_not_asked_for_by_default(client, connect, user):
+    grant = connect(user)
+    assert set(grant.scopes) == {"tweet.read", "tweet.write", "users.read", "offline.access"}
+    with pytest.raises(InsufficientScope, match=r"like\.write"):
+        client.schedule("x.like", user=user, payload={"post_id": "1"})
+
+
+def test_what_is_not_there_fails_with_its_name(client, liking, user):
+    for name in ("repost", "like"):
+        job = client.wait(client.schedule(f"x.{name}", user=user, payload={"post_id": "1"}).id)
+        assert (job.status, job.error.code) == (JobStatus.FAILED, "not_found")
