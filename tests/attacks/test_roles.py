@@ -336,7 +336,10 @@ CREDENTIALS_FIRST = {
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
 
-COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals", "resolutions")
+COLLECTIONS = (
+    *("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals", "resolutions"),
+    *("files", "file_chunks"),
+)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SERIAL = itertools.count()
@@ -367,6 +370,8 @@ MONGO_ALLOWED = {
         "grants": "find insert update",
         "connects": "find insert remove",
         "blacklist": "find insert update",
+        "files": "find insert update",
+        "file_chunks": "insert",
     },
     "worker": {
         "jobs": "find insert update",
@@ -377,6 +382,8 @@ MONGO_ALLOWED = {
         "outbox": "insert",
         "refusals": "insert",
         "resolutions": "find",
+        "files": "find",
+        "file_chunks": "find",
     },
     "scheduler": {
         "jobs": "find remove update",
@@ -384,6 +391,8 @@ MONGO_ALLOWED = {
         "drills": "find",
         "blacklist": "find remove",
         "outbox": "find insert update",
+        "files": "find remove update",
+        "file_chunks": "remove",
     },
     "operator": {
         "jobs": "find update",
