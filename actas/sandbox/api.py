@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from actas.actions.counting import misfit
+from actas.sandbox.media import Media, Wrong, problem
 from actas.sandbox.records import Reason, Refused
 from actas.sandbox.showing import shown
 from actas.sandbox.state import account_id
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from actas.sandbox.media import Shelf
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.records import Post, Quota
     from actas.sandbox.state import Books
@@ -59,11 +61,16 @@ class ReplyTo(BaseModel, extra="forbid", strict=True):
     auto_populate_reply_metadata: bool = False
 
 
+class Attached(BaseModel, extra="forbid", strict=True):
+    media_ids: list[Id] = Field(min_length=1, max_length=4)
+
+
 class Draft(BaseModel, extra="forbid", strict=True):
     """The body of POST /2/tweets, as much of it as the sandbox has a use for; anything else is refused."""
 
     text: str = Field(min_length=1)
     reply: ReplyTo | None = None
+    media: Attached | None = None
 
 
 EXPANSIONS = frozenset({"referenced_posts", "referenced_tweets.id"})
@@ -90,8 +97,9 @@ class Look(BaseModel, extra="forbid"):
 
 
 class Api:
-    def __init__(self, books: Books, misbehaviour: Misbehaviour) -> None:
+    def __init__(self, books: Books, shelf: Shelf, misbehaviour: Misbehaviour) -> None:
         self._books = books
+        self._shelf = shelf
         self._misbehaviour = misbehaviour
 
     def routes(self) -> list[BaseRoute]:
@@ -100,6 +108,7 @@ class Api:
             Route("/2/tweets", self.post, methods=["POST"]),
             Route("/2/tweets/{id}", self.delete, methods=["DELETE"]),
             Route("/2/users/{id}/tweets", self.timeline, methods=["GET"]),
+            *Media(self._books, self._shelf, self._misbehaviour, _answer).routes(),
         ]
 
     async def me(self, request: Request) -> Response:
@@ -131,6 +140,10 @@ class Api:
         if misfit(draft.text) is not None:
             # How X words it is a guess; that it refuses is not.
             return _problem(403, "about:blank", "Forbidden", "Your Tweet text is too long.", headers=headers)
+        try:
+            self._shelf.check(family.username, draft.media.media_ids if draft.media else ())
+        except Wrong as wrong:
+            return problem(wrong)
         reply_to = draft.reply.in_reply_to_tweet_id if draft.reply else None
 
         def act() -> Response:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-#: tweets is POST /2/tweets only, and timeline GET /2/users/{id}/tweets; deleting stays honest.
-Endpoint = Literal["token", "tweets", "timeline", "revoke", "me"]
+#: tweets is POST /2/tweets only, and timeline GET /2/users/{id}/tweets; deleting stays honest. The last five: of media.
+Endpoint = Literal[
+    "token", "tweets", "timeline", "revoke", "me", "initialize", "append", "finalize", "status", "metadata"
+]
 
 How = Literal[
     "hold_before",  # held until released, nothing done yet; if the client goes away, it is never done

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actas.sandbox.records import Issued
     from actas.sandbox.state import Books
 
-SCOPES = frozenset({"tweet.read", "tweet.write", "users.read", "offline.access"})
+SCOPES = frozenset({"tweet.read", "tweet.write", "users.read", "media.write", "offline.access"})
 AUTHORIZATION_FIELDS = (
     "response_type",
     "client_id",
