@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from actas.actions import x
-from actas.actions.base import ANY_PROVIDER, Action, ActionHttp, Answer, Refused, Result, Search
+from actas.actions.base import ANY_PROVIDER, Action, ActionHttp, Answer, NotReady, Refused, Result, Search
 from actas.errors import UnknownAction
 from actas.files import FileReference
 from actas.installed import installed
 from actas.payload import Payload
 from actas.providers.model import Provider
 
-BUILT_IN: Mapping[str, Action[Any]] = {action.name: action for action in (x.Post(), x.Thread())}
+BUILT_IN: Mapping[str, Action[Any]] = {action.name: action for action in (x.Post(), x.Thread(), x.UploadMedia())}
 
 
 class Actions:
@@ -75,6 +75,7 @@ __all__ = [
     "Actions",
     "Answer",
     "FileReference",
+    "NotReady",
     "Payload",
     "Refused",
     "Result",

@@ -20,9 +20,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from actas.actions.base import Action, ActionHttp, NotReady, Payload, Refused, Result, Search
+from actas.actions.base import Action, ActionHttp, NotReady, Refused, Result, Search
 from actas.files import CHUNK_BYTES, FileReference
 from actas.http import NoReply
+from actas.payload import Payload
 
 #: X's document takes segments 0 to 999, of 5 MB at most (developer.x.com, "POST media/upload (APPEND)"); ones of 5 MiB
 #: were refused with 413 (github.com/trypostit/trypost, pull request 31). X's own examples send 1 MiB; so is a chunk.
