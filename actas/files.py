@@ -34,11 +34,12 @@ class FileReference(Payload):
     """A stored file, as a payload names it: ``Client.store_file`` makes one, ``model_dump()`` is what goes in."""
 
     #: Not that of the bytes themselves: see above.
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[int, Field(strict=True, ge=1, le=MAX_FILE_BYTES)]
     #: RFC 6838 section 4.2, in lower case and without parameters.
     media_type: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$")
+        str,
+        StringConstraints(strict=True, pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$"),
     ]
 
 

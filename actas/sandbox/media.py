@@ -401,8 +401,8 @@ def read_segment(kind: str, body: bytes) -> Append:
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
-    first, *parts, last = (b"\r\n" + body).split(b"\r\n--" + boundary)
-    if first or not last.startswith(b"--"):
+    first, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary)
+    if first or not (parts and parts.pop().startswith(b"--")):
         raise Wrong("the body is no multipart/form-data")
     for each in parts:
         head, _, data = each.partition(b"\r\n\r\n")

@@ -170,13 +170,13 @@ def _processed(http: ActionHttp, media: str, finalized: str) -> Result:
     """
     if finalized == READY:
         return Result(READY)
-    info = _processing(_status(http, media))
-    match info and info.get("state"):
+    info = _processing(_status(http, media)) or {}
+    match info.get("state"):
         case None | "succeeded":
             return Result(READY)
         case "failed":
             raise Refused("X cannot process this media", refusal="media_failed")
-    seconds = info.get("check_after_secs") if info else None
+    seconds = info.get("check_after_secs")
     if not isinstance(seconds, int) or not 0 < seconds <= LOOK_AGAIN_AT_LATEST_SECONDS:
         seconds = LOOK_AGAIN_SECONDS
     raise NotReady("X is processing the media", seconds=seconds)
