@@ -109,9 +109,9 @@ class NotReady(ActasError):
     code = "not_ready"
 
     def __init__(self, message: str | None = None, *, seconds: float = 5) -> None:
-        """``seconds``: how soon."""
+        """``seconds``: how soon, from one on."""
         super().__init__(message)
-        self.seconds = seconds
+        self.seconds = seconds if 1 <= seconds <= 86_400 else 5
 
 
 class Action(ABC, Generic[P]):
