@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +25,16 @@ from actas.signing import sign
 from actas.stores.database import connect as open_database
 from actas.stores.files import Files
 from scheduler.purge import BATCH_OF_FILES, purge_files
+from tests.integration.by_hand import LATER, Failing, send_again
 from tests.support import REDIRECT, eventually, nothing_is_sent, settings_from
 from worker import run as path
-from worker import stored_files
+from worker.errors import LeaseTooShort
+from worker.reconcile import LOOKS, reconcile
+from worker.room import Room
 from worker.submit import NotTaken, submit
+
+#: Long before anything else in this database.
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 #: Three segments, the last one short.
 SIZE = 2 * CHUNK_BYTES + 12_345
@@ -191,24 +199,99 @@ def test_who_writes_mongodb_can_spoil_an_upload_and_make_no_other(stack, client,
     assert (uploaded["segments"], uploaded["finalized"], uploaded["sha256"]) == (sent, 0, None)
 
 
-def test_mongodb_being_away_while_a_file_is_read_spends_nothing(client, room, data, monkeypatch):
-    """In this process: what a worker makes of it."""
+# --- in several turns, by a worker of this process ---
+
+
+@pytest.fixture
+def worker(stack: Any) -> Iterator[Room]:
+    """Its clock is an hour ahead, and so are its jobs: the stack's own workers leave them alone."""
+    settings = settings_from(stack.role_env("worker"))
+    room = Room.open(settings, clock=lambda: utc_now() + LATER + timedelta(seconds=1))
+    yield room
+    room.close()
+
+
+@pytest.fixture
+def job(client: Client, upload: Any, documents: Any) -> Any:
+    job = upload(client.store_file(os.urandom(4 * CHUNK_BYTES), media_type="image/png"), at=utc_now() + LATER)
+    send_again(documents, job)
+    return job
+
+
+def test_an_upload_that_outlasts_its_lease_goes_on_in_the_next_turn_also_past_a_lost_reply(
+    client, sandbox, user, worker, job, documents, monkeypatch
+):
+    """And each turn comes further, though nobody knows of a step of the first whether it was done."""
+    real, checks = path.check_time, itertools.count(1)
+
+    def lease_of_three_steps(*args: Any) -> None:  # it is looked at before the row, after it, and after reading
+        if next(checks) % 8 == 0:
+            raise LeaseTooShort
+        real(*args)
+
+    monkeypatch.setattr(path, "check_time", lease_of_three_steps)
+    sandbox.misbehave("append", "drop_after", times=1, account=user)
+    codes = []
+    while (outcome := path.run(job.id, worker)).status is JobStatus.SCHEDULED:
+        codes.append(outcome.decision.code)
+        send_again(documents, job)
+    assert outcome.status is JobStatus.SUCCEEDED
+    assert {"no_reply", "lease_too_short"} <= set(codes)
+    assert len(codes) < 6
+    (uploaded,) = sandbox.uploads(user)
+    assert uploaded["segments"] == {"0": 2, "1": 1, "2": 1, "3": 1}
+    assert (client.job(job.id).attempts, uploaded["state"]) == (1, "succeeded")
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 6])
+def test_a_step_that_is_open_when_the_deadline_comes_leaves_nothing_to_look_for(worker, job, documents, step):
+    """An upload that was broken off is in no post: the job expires by itself, and waits for no operator."""
+    grant = job.grant
+    rows = [
+        {"_id": f"{job.id}:{n}", "state": "done" if n < step else "started", "grant": grant, "owner": "dead"}
+        | {"result": "1", "started_at": LONG_AGO, "since": LONG_AGO, "until": LONG_AGO}
+        for n in range(1, step + 1)
+    ]
+    documents["effects"].insert_many(rows)
+    documents["jobs"].update_one({"_id": job.id}, {"$set": {"orphaned": True}})
+    late = replace(worker, clock=lambda: job.deadline + timedelta(hours=1))
+    assert path.run(job.id, late).status is JobStatus.UNCERTAIN
+    for _ in range(LOOKS):
+        documents["jobs"].update_one({"_id": job.id}, {"$set": {"next_at": LONG_AGO}})
+        reconcile(job.id, late)
+    assert documents["jobs"].find_one({"_id": job.id})["status"] == "expired"
+
+
+def test_mongodb_being_away_while_a_file_is_read_spends_nothing(sandbox, user, worker, job, documents):
+    outcome = path.run(job.id, replace(worker, files=Failing(worker.files, "chunks", written=False)))
+    assert (outcome.status, outcome.decision.code, outcome.decision.counts) == (
+        JobStatus.SCHEDULED,
+        "file_unread",
+        False,
+    )
+    assert documents["effects"].find_one({"_id": f"{job.id}:2"})["state"] == "refused"
+    assert sandbox.uploads(user)[0]["segments"] == {}
+    send_again(documents, job)
+    assert path.run(job.id, worker).status is JobStatus.SUCCEEDED
+
+
+def test_after_a_request_of_the_same_step_that_is_no_proof_that_nothing_was_done(client, worker, data, monkeypatch):
     file = client.store_file(data, media_type="image/png")
-    turn = SimpleNamespace(lease_ends_at=float("inf"), claimed_at=utc_now(), job=SimpleNamespace(error=None))
-    claims = SimpleNamespace(app="demo", deadline=utc_now() + timedelta(hours=1))
+    claims: Any = SimpleNamespace(app="demo")
+    turn: Any = None
     said: list[Any] = []
-    read = path.file_reader(turn, claims, said, room)
+    read = path.file_reader(turn, claims, said, worker)
     monkeypatch.setattr(path, "check_time", lambda *_: None)
     assert read(file, CHUNK_BYTES, 5) == data[CHUNK_BYTES : CHUNK_BYTES + 5]
 
-    def away(*_: Any) -> Any:
-        raise errors.MongoUnavailable
+    def too_late(*_: Any) -> None:
+        raise LeaseTooShort
 
-    monkeypatch.setattr(stored_files, "read", away)
-    with pytest.raises(path.FileUnread, match="mongodb_unavailable"):
+    monkeypatch.setattr(path, "check_time", too_late)
+    with pytest.raises(path.FileUnread, match="lease_too_short"):
         read(file, 0, 5)
-    said.append(None)  # a request of this step was answered: what then fails is no proof that nothing was done
-    with pytest.raises(errors.MongoUnavailable):
+    said.append(None)
+    with pytest.raises(LeaseTooShort):
         read(file, 0, 5)
 
 
@@ -323,9 +406,6 @@ def test_what_is_no_file_is_refused(client, data):
 
 
 # --- purging ---
-
-#: Long before anything else in this database.
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
