@@ -70,7 +70,7 @@ class FileWriter:
         # The app has it already: another process was faster, or these bytes could not be read twice.
         self.files.give_up(file_id, now)
         if not self.files.prolong(self.app, file.sha256, until):
-            raise InvalidRequest(f"storing it took longer than {TIME_TO_STORE}, or it was stored before and just gone")
+            raise InvalidRequest("storing the file took longer than a day, and so it is not stored; begin again")
         return file
 
     def _known(self, data: BinaryIO, media_type: str, keep: timedelta) -> FileReference | None:
