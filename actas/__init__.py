@@ -5,6 +5,7 @@ from __future__ import annotations
 from actas.client import Client
 from actas.connecting import ConnectRequest
 from actas.errors import ActasError
+from actas.files import FileReference
 from actas.records import Grant, GrantStatus, Job, JobError
 from actas.requests import JobRequest
 from actas.settings import Settings
@@ -17,6 +18,7 @@ __all__ = [
     "Client",
     "ConnectRequest",
     "Disconnection",
+    "FileReference",
     "Grant",
     "GrantStatus",
     "Job",

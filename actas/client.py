@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal, Self
+from datetime import datetime, timedelta
+from typing import Any, BinaryIO, Literal, Self
 
 from actas.actions import ANY_PROVIDER, Actions
 from actas.client_auth import Assertions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
 from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
+from actas.files import FileReference
 from actas.granting import GrantWriter
 from actas.importing.mapping import placeholder
 from actas.oauth import parse_tokens
@@ -37,6 +38,7 @@ from actas.scheduling import USABLE, JobWriter
 from actas.settings import Settings
 from actas.states import FINAL, JobStatus
 from actas.stopping import Cancellation, Disconnection, Stopper, UserRevocation
+from actas.storing import DEFAULT_KEEP, FileWriter
 
 
 class Client:
@@ -186,6 +188,19 @@ class Client:
             raise NoGrant
         return Disconnection(count, cancelled, stopping)
 
+    # --- files ---
+
+    def store_file(self, data: bytes | BinaryIO, *, media_type: str, keep: timedelta = DEFAULT_KEEP) -> FileReference:
+        """Store a file for jobs to come, of up to 512 MiB; the reference's ``model_dump()`` goes into their payloads.
+
+        It is kept so long from now on, and must outlast the deadlines of the jobs that name it. Storing the same bytes
+        again gives the same reference, and keeps them longer.
+
+        Raises:
+            InvalidRequest: no bytes, too many, or another argument is wrong.
+        """
+        return FileWriter(self.app, self._room.files, self._clock).store(data, media_type=media_type, keep=keep)
+
     # --- jobs ---
 
     def schedule(
@@ -205,7 +220,7 @@ class Client:
 
         Raises:
             UnknownAction, InvalidPayload, InvalidTime, NoGrant, AmbiguousAccount, InsufficientScope,
-            IdempotencyConflict, JustRevoked.
+            IdempotencyConflict, JustRevoked, FileMissing.
         """
         request = JobRequest(action, user, payload, at, deadline, account, idempotency_key)
         return self.schedule_many([request])[0]
@@ -285,7 +300,7 @@ class Client:
         Raises:
             TooLateToReschedule: it has ended, or a worker holds it or died with it, or it is to be stopped.
             JustRevoked: its user was revoked less than 5 seconds ago.
-            InvalidTime, NoGrant, InsufficientScope, NotFound.
+            InvalidTime, NoGrant, InsufficientScope, FileMissing, NotFound.
             JobRefused: its document is not what this app signed.
         """
         return self._writer.rewrite(self.job(job_id), at=at, deadline=deadline)

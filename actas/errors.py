@@ -65,6 +65,12 @@ class InvalidPayload(InvalidRequest):
     code = "invalid_payload"
 
 
+class FileMissing(InvalidRequest):
+    """A file that the payload names is not stored, or not kept until the job's deadline; store it with store_file."""
+
+    code = "file_missing"
+
+
 class InvalidTime(InvalidRequest):
     """A time is naive, in the wrong order, or beyond the horizon."""
 

@@ -13,6 +13,7 @@ from actas.signing import KeyVersions
 from actas.stores.blacklist import Blacklist
 from actas.stores.connects import Connects
 from actas.stores.database import Documents, connect
+from actas.stores.files import Files
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.vault.room import VaultRoom
@@ -27,6 +28,7 @@ class Room:
     grants: Grants
     connects: Connects
     blacklist: Blacklist
+    files: Files
     vault: VaultRoom
     key_versions: KeyVersions
     http: Http
@@ -41,6 +43,7 @@ class Room:
             grants=Grants(database),
             connects=Connects(database),
             blacklist=Blacklist(database),
+            files=Files(database),
             vault=vault,
             key_versions=KeyVersions(vault),
             http=Http(),

@@ -17,6 +17,7 @@ from actas.errors import (
     NoGrant,
     TooLateToReschedule,
 )
+from actas.files import FileReference, files_in
 from actas.ids import new_id
 from actas.jws import Claims
 from actas.records import Grant, GrantStatus, Job
@@ -34,6 +35,7 @@ from actas.requests import (
 from actas.room import Room
 from actas.states import WAITING, JobStatus
 from actas.stopping import Stopper
+from actas.storing import check_stored
 from actas.vault.room import signing_key_name
 
 #: A grant that is there to be used, now or when its user has connected again.
@@ -60,7 +62,9 @@ class JobWriter:
         now = self.clock()
         check_requests(requests)
         grants: dict[tuple[str, str, str | None], Grant] = {}
-        claims = [self._claims(request, grants, now) for request in requests]
+        files: list[tuple[FileReference, datetime]] = []
+        claims = [self._claims(request, grants, files, now) for request in requests]
+        check_stored(self.app, files, self.room.files)
         self._check_keys(requests)
         self._check_not_just_revoked({request.user for request in requests}, now)
         signed = signing.sign(self.room.vault, self.room.key_versions, claims)
@@ -97,8 +101,9 @@ class JobWriter:
         if any(getattr(job, name) != signed for name, signed in old.copies().items()):
             raise JobRefused("the job's document does not say what was signed; schedule another one", code="altered")
         action = self.actions[old.action]
-        check_payload(action, old.payload)
+        payload = check_payload(action, old.payload)
         run_at, deadline = window(JobRequest(old.action, old.user, old.payload, at, deadline), now)
+        check_stored(self.app, [(file, deadline) for file in files_in(payload)], self.room.files)
         check_granted(action, self._grant_of(old))
         if self.room.blacklist.find(ids_for(self.app, jti=old.id, user=None)):
             # The entry may end before the new deadline, and would then refuse it no longer.
@@ -124,7 +129,14 @@ class JobWriter:
         if fate(self.room.blacklist.find(ids), issued_at=now) is not Fate.KEEP:
             raise JustRevoked
 
-    def _claims(self, request: JobRequest, grants: dict[tuple[str, str, str | None], Grant], now: datetime) -> Claims:
+    def _claims(
+        self,
+        request: JobRequest,
+        grants: dict[tuple[str, str, str | None], Grant],
+        files: list[tuple[FileReference, datetime]],
+        now: datetime,
+    ) -> Claims:
+        """What is to be signed; grants that were looked up, and files that are to be, are noted."""
         check_text("action", request.action, "the name of an action, such as x.post")
         action = self.actions[request.action]
         check_user(request.user)
@@ -132,8 +144,10 @@ class JobWriter:
             check_account(request.account)
         if request.idempotency_key is not None:
             check_text("idempotency_key", request.idempotency_key, "the same for every repetition of one request")
-        provider = action.provider_of(check_payload(action, request.payload))
+        payload = check_payload(action, request.payload)
         run_at, deadline = window(request, now)
+        files += [(file, deadline) for file in files_in(payload)]
+        provider = action.provider_of(payload)
         who = (request.user, provider, request.account)
         if who not in grants:
             grants[who] = self.choose_grant(user=request.user, provider=provider, account=request.account)

@@ -57,6 +57,7 @@ app.conf.beat_schedule = {
     "resume": every(30, "actas.resume"),
     "purge-blacklist": every(60, "actas.purge_blacklist"),
     "purge-jobs": every(60, "actas.purge_jobs"),
+    "purge-files": every(60, "actas.purge_files"),
     "drill": every(2, "actas.drill"),
     "rewrap": every(60, "actas.rewrap"),
     "renew-keys": every(60, "actas.renew_keys"),

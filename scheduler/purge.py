@@ -1,4 +1,4 @@
-"""Purge: blacklist entries that refuse nothing any more, and jobs that ended long ago."""
+"""Purge: blacklist entries that refuse nothing any more, jobs that ended long ago, files that were kept long enough."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ BATCH = 1_000
 
 #: A tick ends after this many batches, so that it never holds up the others; the next one goes on.
 BATCHES = 20
+
+#: A file has up to 512 chunks.
+BATCH_OF_FILES = 20
 
 
 def purge_blacklist(room: Room) -> dict[str, int]:
@@ -39,3 +42,18 @@ def purge_jobs(room: Room) -> dict[str, int]:
             if batch < BATCH:
                 break
     return purged
+
+
+def purge_files(room: Room) -> dict[str, int]:
+    """Remove stored files past their time and the leeway, and what was given up while it was stored; returns counts.
+
+    No job waits for one: its deadline is before its files' time, or it was not accepted.
+    """
+    before = room.clock() - LEEWAY
+    purged = 0
+    for _ in range(BATCHES):
+        batch = room.files.purge(before=before, limit=BATCH_OF_FILES)
+        purged += batch
+        if batch < BATCH_OF_FILES:
+            break
+    return {"purged": purged}

@@ -21,6 +21,7 @@ from actas.stores.blacklist import Blacklist
 from actas.stores.care import Care
 from actas.stores.dispatching import Dispatching, Pair
 from actas.stores.drills import Drills
+from actas.stores.files import Files
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.outbox import Outbox
@@ -68,6 +69,7 @@ class Room:
     dispatching: Dispatching
     grants: Grants
     blacklist: Blacklist
+    files: Files
     queue: Queue
     clock: Clock
     wrapped_keys: WrappedKeys
@@ -126,6 +128,7 @@ class Room:
             dispatching=Dispatching(documents),
             grants=Grants(documents),
             blacklist=Blacklist(documents),
+            files=Files(documents),
             queue=queue,
             clock=clock,
             wrapped_keys=WrappedKeys(documents),

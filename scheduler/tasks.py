@@ -19,7 +19,7 @@ from scheduler.deliver import deliver, send_events
 from scheduler.dispatch import dispatch
 from scheduler.drill import drill
 from scheduler.preflight import preflight
-from scheduler.purge import purge_blacklist, purge_jobs
+from scheduler.purge import purge_blacklist, purge_files, purge_jobs
 from scheduler.reconcile import reconcile
 from scheduler.renew_keys import renew_keys
 from scheduler.rescue import rescue
@@ -109,6 +109,11 @@ def rotate_task() -> Counts:
 @app.task(name="actas.purge_jobs", send_events=False)
 def purge_jobs_task() -> Counts:
     return tick(purge_jobs)
+
+
+@app.task(name="actas.purge_files", send_events=False)
+def purge_files_task() -> Counts:
+    return tick(purge_files)
 
 
 @app.task(name="actas.deliver", send_events=False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from actas.actions import Refused
+from actas.actions import NotReady, Refused
 from actas.errors import (
     ActasError,
     ClientRefused,
@@ -119,10 +119,8 @@ def time_to_return(run_at: datetime, *, now: datetime, deadline: datetime) -> da
 
 
 def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple[JobStatus, datetime | None, bool]:
-    if isinstance(error, errors.NotYet):
-        return JobStatus.SCHEDULED, error.at, False
-    if isinstance(error, AtGate):
-        return JobStatus.SCHEDULED, error.until, False
+    if (known := _told(error, now)) is not None:
+        return JobStatus.SCHEDULED, known, False
     for kind, to in ENDS.items():
         if isinstance(error, kind):
             return to, None, False
@@ -133,6 +131,18 @@ def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple
     if hopeless or attempt + 1 >= MAX_ATTEMPTS:
         return JobStatus.FAILED, None, True
     return JobStatus.SCHEDULED, now + jitter * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt), True
+
+
+def _told(error: Exception, now: datetime) -> datetime | None:
+    """When to come back, if the error says so."""
+    match error:
+        case errors.NotYet():
+            return error.at
+        case AtGate():
+            return error.until
+        case NotReady():
+            return now + timedelta(seconds=error.seconds)
+    return None
 
 
 def _code(error: Exception) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from actas.errors import ActasError
 from actas.gates import AtGate
+from actas.http import NotSent
 from actas.records import JobError
 
 
@@ -116,6 +117,12 @@ class LeaseTooShort(ActasError):
     """Too little is left of the job's lease to send the request and know how it ended."""
 
     code = "lease_too_short"
+
+
+class FileUnread(NotSent):
+    """A stored file could not be read just now, and so nothing was sent."""
+
+    code = "file_unread"
 
 
 class OutcomeUnknown(ActasError):

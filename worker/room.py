@@ -20,6 +20,7 @@ from actas.signing import KeyVersions
 from actas.stores import database
 from actas.stores.drills import Drills
 from actas.stores.effects import Effects
+from actas.stores.files import Files
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.outbox import Outbox
@@ -54,6 +55,7 @@ class Room:
     effects: Effects
     audit: Audit
     drills: Drills
+    files: Files
     outbox: Outbox
     verifications: Verifications
     vault: VaultRoom
@@ -106,6 +108,7 @@ class Room:
             effects=effects,
             audit=audit,
             drills=Drills(documents),
+            files=Files(documents),
             outbox=outbox,
             verifications=Verifications(documents),
             vault=vault,

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from actas import blacklist, jws
-from actas.actions import Action, Payload, Refused, Result
+from actas.actions import Action, NotReady, Payload, Refused, Result
 from actas.blacklist import Fate
 from actas.errors import (
     ActasError,
@@ -26,6 +26,7 @@ from actas.errors import (
     UnknownAction,
 )
 from actas.fault_points import FaultPoint, reached
+from actas.files import FileReference
 from actas.gates import grant_gate
 from actas.http import NotSent
 from actas.ids import new_id
@@ -33,11 +34,13 @@ from actas.records import EffectState, Grant, Job
 from actas.states import JobStatus
 from actas.stores.effects import Effect, row_id
 from actas.stores.jobs import HISTORY_LENGTH
+from worker import stored_files
 from worker.audit import error_code
 from worker.closing import Whose
 from worker.decision import INTERNAL_ERROR, Decision, decide, time_to_return
 from worker.errors import (
     AccessTokenRefused,
+    FileUnread,
     Held,
     LeaseTooShort,
     NotYet,
@@ -65,7 +68,10 @@ FIRST_LOOK = timedelta(seconds=2)
 DUPLICATE = "duplicate"
 
 #: After these the provider has certainly done nothing.
-NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused)
+NOTHING_DONE = (NotSent, ProviderUnavailable, RateLimited, AccessTokenRefused, Refused, NotReady)
+
+#: Bytes of a stored file: (file, start, size).
+ReadFile = Callable[[FileReference, int, int], bytes]
 
 #: Told to whoever watches, while a job waits for its token.
 Watch = Callable[[str], None]
@@ -200,7 +206,7 @@ def do(turn: Turn, room: Room, watch: Watch) -> None:
                 look_again(turn, claims, room)
             check_time(turn, claims, room)
             reached(FaultPoint.JOB_READY)
-            api = api_for(claims.provider, access, said, room)
+            api = api_for(claims.provider, access, said, room, read_file=file_reader(turn, claims, said, room))
             result = act_once(turn, claims, action, payload, access, api, room)
         turn.made.append(result.reference)
 
@@ -336,10 +342,11 @@ def act_once(
     """
     row = row_id(turn.job.id, len(turn.made) + 1)
     finish = functools.partial(room.effects.finish, row, owner=turn.owner)
-    left = begun(row, turn, claims, access, room)
+    repeatable = action.is_idempotent(payload)
+    left = begun(row, turn, claims, access, room, repeat=repeatable)
     if left is not None and left.grant != claims.grant:
         raise JobRefused("another's row is in its journal", code="altered")
-    if left is not None and not action.is_idempotent(payload):
+    if left is not None:
         return result_of(left)
     reached(FaultPoint.JOB_JOURNALED)
     try:
@@ -363,7 +370,7 @@ def act_once(
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
         patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=type(error).__name__)
-        if action.is_idempotent(payload):
+        if repeatable:
             raise
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None
     reached(FaultPoint.JOB_ANSWERED)
@@ -381,7 +388,9 @@ def warn_others(error: Exception, claims: jws.Claims, action: Action[Any], acces
             room.gates.close(grant_gate(claims.grant, action.name), refused_again)
 
 
-def api_for(provider: str, access: Access, said: list[ActasError | None], room: Room) -> ProviderApi:
+def api_for(
+    provider: str, access: Access, said: list[ActasError | None], room: Room, *, read_file: ReadFile | None = None
+) -> ProviderApi:
     """The provider's API; what it says is noted for the gates, which move once that is in the journal."""
     seconds = room.settings.http_timeout_seconds
     return ProviderApi(
@@ -392,11 +401,29 @@ def api_for(provider: str, access: Access, said: list[ActasError | None], room: 
         room.clock,
         said.append,
         account=access.grant.account,
+        read_file=read_file,
     )
 
 
-def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room) -> Effect | None:
-    """Begin the journal's row; what stood there already, if there was one."""
+def file_reader(turn: Turn, claims: jws.Claims, said: Sequence[ActasError | None], room: Room) -> ReadFile:
+    """For an action to read its app's files with; ``said``: what the provider has said in this step."""
+
+    def read(file: FileReference, start: int, size: int) -> bytes:
+        try:
+            data = stored_files.read(room.files, claims.app, file, start, size)
+            check_time(turn, claims, room)  # that took some, and what comes next may be the request
+        except (MongoUnavailable, MongoRefused, LeaseTooShort, TooLate) as error:
+            if said:  # something has been sent already, so it is not known what was done
+                raise
+            room.outage.seen(error)
+            raise FileUnread(f"a stored file was not read in time: {error.code}") from None
+        return data
+
+    return read
+
+
+def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room, *, repeat: bool) -> Effect | None:
+    """Begin the journal's row; what stood there already, if there was one that is not to be begun anew."""
     now = room.clock()
     try:
         return room.effects.begin(
@@ -411,6 +438,7 @@ def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room) 
             action=claims.action,
             key_version=access.grant.data_key.key_version if access.grant.data_key else None,
             attempt=turn.job.attempts + 1,
+            repeat=repeat,
         )
     except MongoUnavailable as error:
         # The row may be there, and would make the next worker believe that something was sent.

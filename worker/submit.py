@@ -17,11 +17,13 @@ from actas.errors import (
     Unavailable,
     VaultDenied,
 )
+from actas.files import files_in
 from actas.jws import Claims
 from actas.records import Job
 from actas.requests import JobRequest, check_granted, check_payload, check_text, check_user, is_short_text, window
 from actas.scheduling import USABLE
 from actas.states import JobStatus
+from actas.storing import check_stored
 from worker.room import Room
 
 log = logging.getLogger(__name__)
@@ -127,6 +129,7 @@ def check(claims: Claims, room: Room) -> None:
     if claims.provider != (provider := action.provider_of(payload)):
         raise InvalidRequest(f"{action.name} is an action of the provider {provider}")
     window(JobRequest(claims.action, claims.user, claims.payload, claims.run_at, claims.deadline), room.clock())
+    check_stored(claims.app, [(file, claims.deadline) for file in files_in(payload)], room.files)
     ids = blacklist.ids_for(claims.app, jti=claims.id, user=claims.user)
     grant, entries = room.grants.read_for_job(claims.grant, ids)
     owner = (claims.app, claims.user, claims.provider)

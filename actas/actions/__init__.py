@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actas.actions import x
-from actas.actions.base import ANY_PROVIDER, Action, ActionHttp, Answer, Refused, Result, Search
+from actas.actions.base import ANY_PROVIDER, Action, ActionHttp, Answer, NotReady, Refused, Result, Search
 from actas.errors import UnknownAction
 from actas.files import FileReference
 from actas.installed import installed
@@ -14,7 +14,15 @@ from actas.payload import Payload
 from actas.providers.model import Provider
 
 BUILT_IN: Mapping[str, Action[Any]] = {
-    action.name: action for action in (x.Post(), x.Thread(), x.DeletePost(), x.Repost(), x.Like())
+    action.name: action
+    for action in (
+        x.DeletePost(),
+        x.Like(),
+        x.Post(),
+        x.Repost(),
+        x.Thread(),
+        x.UploadMedia(),
+    )
 }
 
 
@@ -77,6 +85,7 @@ __all__ = [
     "Actions",
     "Answer",
     "FileReference",
+    "NotReady",
     "Payload",
     "Refused",
     "Result",

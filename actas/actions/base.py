@@ -103,6 +103,17 @@ class Refused(ActasError):
         self.refusal = refusal
 
 
+class NotReady(ActasError):
+    """The provider is at what was asked for before, and has done nothing now; ask again later."""
+
+    code = "not_ready"
+
+    def __init__(self, message: str | None = None, *, seconds: float = 5) -> None:
+        """``seconds``: how soon, from one on."""
+        super().__init__(message)
+        self.seconds = seconds if 1 <= seconds <= 86_400 else 5
+
+
 class Action(ABC, Generic[P]):
     """One kind of thing that can be done as a user. Stateless: apps check payloads with it, workers perform it."""
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from actas.actions.counting import misfit
 from actas.sandbox.drafts import Draft, Target
+from actas.sandbox.media import Media, Wrong, problem
 from actas.sandbox.records import Attached, Poll, Reason, Refused
 from actas.sandbox.state import account_id
 from actas.sandbox.timelines import Asked, Look, page, shape
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from actas.sandbox.media import Shelf
     from actas.sandbox.misbehaviour import Endpoint, Misbehaviour
     from actas.sandbox.records import Family, Quota
     from actas.sandbox.state import Books
@@ -62,8 +64,9 @@ REFUSALS: dict[Reason, tuple[int, str, str, str]] = {
 
 
 class Api:
-    def __init__(self, books: Books, misbehaviour: Misbehaviour) -> None:
+    def __init__(self, books: Books, shelf: Shelf, misbehaviour: Misbehaviour) -> None:
         self._books = books
+        self._shelf = shelf
         self._misbehaviour = misbehaviour
 
     def routes(self) -> list[BaseRoute]:
@@ -75,6 +78,7 @@ class Api:
             Route("/2/users/{id}/retweets", self.repost, methods=["POST"]),
             Route("/2/users/{id}/likes", self.like, methods=["POST"]),
             Route("/2/users/{id}/tweets", self.timeline, methods=["GET"]),
+            *Media(self._books, self._shelf, self._misbehaviour, _answer).routes(),
         ]
 
     async def me(self, request: Request) -> Response:
@@ -105,6 +109,10 @@ class Api:
         if draft.text and misfit(draft.text) is not None:
             # How X words it is a guess; that it refuses is not.
             return _problem(403, "about:blank", "Forbidden", "Your Tweet text is too long.", headers=headers)
+        try:
+            self._shelf.check(family.username, draft.media.media_ids if draft.media else ())
+        except Wrong as wrong:
+            return problem(wrong)
 
         def act() -> Response:
             post = self._books.post(

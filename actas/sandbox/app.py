@@ -17,6 +17,7 @@ from actas.sandbox import pages
 from actas.sandbox.api import Api
 from actas.sandbox.connection import Dropped
 from actas.sandbox.control import Control
+from actas.sandbox.media import Shelf
 from actas.sandbox.misbehaviour import Misbehaviour
 from actas.sandbox.oauth import OAuth
 from actas.sandbox.state import Books
@@ -50,7 +51,7 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
         routes=[
             Route("/", home),
             *OAuth(clients, books, misbehaviour, clock).routes(),
-            *Api(books, misbehaviour).routes(),
+            *Api(books, Shelf(clock), misbehaviour).routes(),
             *Control(clients, books, misbehaviour, clock).routes(),
         ],
         exception_handlers={ValidationError: _misasked, ClientDisconnect: _left, Exception: _crashed},

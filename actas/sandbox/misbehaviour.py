@@ -19,8 +19,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 #: tweets is POST /2/tweets, and post and delete are GET and DELETE /2/tweets/{id}; timeline, retweets and likes are
-#: those of /2/users/{id}.
-Endpoint = Literal["token", "tweets", "timeline", "revoke", "me", "post", "delete", "retweets", "likes"]
+#: those of /2/users/{id}; the last five are of media.
+Endpoint = Literal[
+    "token",
+    "tweets",
+    "timeline",
+    "revoke",
+    "me",
+    "post",
+    "delete",
+    "retweets",
+    "likes",
+    "initialize",
+    "append",
+    "finalize",
+    "status",
+    "metadata",
+]
 
 How = Literal[
     "hold_before",  # held until released, nothing done yet; if the client goes away, it is never done

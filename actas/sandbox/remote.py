@@ -16,6 +16,7 @@ from actas.errors import ActasError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from actas.sandbox.media import UploadEntry
     from actas.sandbox.misbehaviour import Endpoint, How
     from actas.sandbox.records import Ledger
 
@@ -93,6 +94,15 @@ class SandboxControl:
     def settle(self, seconds: float, account: str | None = None) -> None:
         """Let the timeline of one username, or everybody's, show a post only so long after it was made."""
         self._call("POST", "settle", {"seconds": seconds, "account": account})
+
+    def uploads(self, account: str) -> list[UploadEntry]:
+        """The uploads of media of one username, oldest first."""
+        uploads: list[UploadEntry] = self._call("GET", "uploads")["uploads"]
+        return [upload for upload in uploads if upload["account"] == account]
+
+    def process(self, seconds: float, *, fails: bool = False) -> None:
+        """Take so long, from now on, to process a GIF or a video that is finalized; and say then that it is bad."""
+        self._call("POST", "processing", {"seconds": seconds, "fails": fails})
 
     def make_grants(self, client_id: str, accounts: Sequence[str]) -> list[dict[str, Any]]:
         """The token endpoint's replies, as if each of these usernames had allowed this client everything."""

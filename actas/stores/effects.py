@@ -62,11 +62,14 @@ class Effects:
         self._effects = database["effects"]
 
     @translated
-    def begin(self, effect_id: str, *, owner: str, now: datetime, grant: str, **audit: Any) -> Effect | None:
+    def begin(
+        self, effect_id: str, *, owner: str, now: datetime, grant: str, repeat: bool = False, **audit: Any
+    ) -> Effect | None:
         """Write down that a request is about to be sent; None means: go ahead, you are the first.
 
         Anything else is what a worker before us left, and the request must not be sent. There are two exceptions: a
         recorded refusal, after which the row is begun anew; and our own row, when the answer to writing it was lost.
+        With ``repeat`` there is a third: whatever was begun, and has not said that it is done, is ours from here on.
         """
         row = {"state": str(EffectState.STARTED), "owner": owner, "started_at": now, "grant": grant, **audit}
         try:
@@ -75,10 +78,13 @@ class Effects:
             refused = {"_id": effect_id, "state": str(EffectState.REFUSED), "grant": grant}
             gone = {"finished_at": "", "code": ""}
             # What may have come of an earlier request is what is to be looked for, should it come to that.
-            for query, anew in (
+            anew_if: list[tuple[dict[str, Any], dict[str, Any]]] = [
                 ({**refused, "doubted": {"$ne": True}}, {**row, "since": now}),
                 ({**refused, "doubted": True}, row),
-            ):
+            ]
+            if repeat:
+                anew_if.append(({**refused, "state": {"$in": [str(state) for state in OPEN]}}, row))
+            for query, anew in anew_if:
                 if self._effects.update_one(query, {"$set": anew, "$unset": gone}).matched_count == 1:
                     return None
             found = self._effects.find_one({"_id": effect_id}) or {}

@@ -76,6 +76,11 @@ INDEXES: Mapping[str, tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]] = {
         (("purge_at",), {"expireAfterSeconds": 0}),
     ),
     "resolutions": (),
+    "files": (
+        (("app", "sha256"), {"unique": True, "partialFilterExpression": {"state": "stored"}}),
+        (("expires_at",), {}),
+    ),
+    "file_chunks": (),
     # MongoDB removes them by itself: nobody counts on them.
     "refusals": ((("expires_at",), {"expireAfterSeconds": 0}),),
 }

@@ -399,7 +399,10 @@ FIRST = {
 
 # --- MongoDB -----------------------------------------------------------------------------------------------------------
 
-COLLECTIONS = ("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals", "resolutions")
+COLLECTIONS = (
+    *("jobs", "grants", "drills", "effects", "blacklist", "connects", "outbox", "refusals", "resolutions"),
+    *("files", "file_chunks"),
+)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SERIAL = itertools.count()
@@ -430,6 +433,8 @@ MONGO_ALLOWED = {
         "grants": "find insert update",
         "connects": "find insert remove",
         "blacklist": "find insert update",
+        "files": "find insert update",
+        "file_chunks": "insert",
     },
     "worker": {
         "jobs": "find insert update",
@@ -440,6 +445,8 @@ MONGO_ALLOWED = {
         "outbox": "insert",
         "refusals": "insert",
         "resolutions": "find",
+        "files": "find",
+        "file_chunks": "find",
     },
     "scheduler": {
         "jobs": "find remove update",
@@ -447,6 +454,8 @@ MONGO_ALLOWED = {
         "drills": "find",
         "blacklist": "find remove",
         "outbox": "find insert update",
+        "files": "find remove update",
+        "file_chunks": "remove",
     },
     "operator": {
         "jobs": "find update",

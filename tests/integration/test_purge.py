@@ -156,13 +156,15 @@ def test_a_job_that_is_retried_while_the_purge_looks_stays(documents, room, monk
     assert left(documents) == 1
 
 
-def test_a_scheduler_does_so_each_minute(stack, documents):
+def test_a_scheduler_does_so_each_minute_and_so_it_does_with_stored_files(stack, documents):
     """The task itself, in a process of its own: importing it changes Celery for good."""
     old = LONG_AGO - DAYS * 2
     code = """
 from scheduler import app, tasks
 (entry,) = [entry for entry in app.app.conf.beat_schedule.values() if entry["task"] == tasks.purge_jobs_task.name]
 print(entry["schedule"], tasks.purge_jobs_task()["succeeded"])
+(entry,) = [entry for entry in app.app.conf.beat_schedule.values() if entry["task"] == tasks.purge_files_task.name]
+print(entry["schedule"], *tasks.purge_files_task())
 """
     env = plain_environment() | stack.role_env("scheduler") | {"PYTHONPATH": str(Path(__file__).parents[2])}
     for _ in range(2):  # the stack's own scheduler may have been quicker; it is so once a minute
@@ -170,9 +172,9 @@ print(entry["schedule"], tasks.purge_jobs_task()["succeeded"])
         done = subprocess.run(
             [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
         )
-        if done.stdout != "60 0\n":
+        if done.stdout != "60 0\n60 purged\n":
             break
-    assert done.stdout == "60 1\n", done.stderr
+    assert done.stdout == "60 1\n60 purged\n", done.stderr
     assert left(documents) == 0
 
 

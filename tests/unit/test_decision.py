@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worker.decision
-from actas.actions import Refused
+from actas.actions import NotReady, Refused
 from actas.errors import (
     ClientRefused,
     EnvelopeError,
@@ -39,6 +39,7 @@ from worker.decision import (
 )
 from worker.errors import (
     AccessTokenRefused,
+    FileUnread,
     Held,
     LeaseTooShort,
     NeedsUser,
@@ -93,6 +94,7 @@ WAITS = [
     (MongoUnavailable(), 5, "mongodb_unavailable"),
     (ProviderUnavailable(), 5, "provider_unavailable"),
     (NotSent(), 5, "not_sent"),
+    (FileUnread(), 5, "file_unread"),
     (NoReply(), 5, "no_reply"),  # from the token endpoint, or of an idempotent action
     (ClientRefused(provider_code="invalid_client"), 60, "client_refused"),
     (EnvelopeVersionError(), 60, "envelope_version"),
@@ -141,6 +143,15 @@ def test_some_errors_are_asked_again_and_spend_an_attempt(error, code):
 def test_a_job_before_its_time_comes_back_exactly_then():
     made = decision(NotYet(LATER), attempt=3)
     assert (made.to, made.at, made.counts, made.code) == (S.SCHEDULED, LATER, False, "not_yet")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pause"), [(1, 1), (7.5, 7.5), (86_400, 86_400), (0, 5), (-1, 5), (float("nan"), 5), (float("inf"), 5)]
+)
+def test_what_is_not_ready_is_asked_for_when_the_provider_said_and_spends_no_attempt(seconds, pause):
+    made = decision(NotReady(seconds=seconds), attempt=MAX_ATTEMPTS + 1, deadline=NOW + 2 * DAY)
+    assert (made.to, made.code, made.counts) == (S.SCHEDULED, "not_ready", False)
+    assert made.at == NOW + timedelta(seconds=pause)
 
 
 @pytest.mark.parametrize(
