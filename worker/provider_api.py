@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from pydantic import SecretStr
 
@@ -16,7 +16,14 @@ from actas.http import Http, NoReply, Reply
 from actas.providers import Provider
 from actas.rate_limits import limits, says_limit
 from worker.decision import OPERATOR_PAUSE
-from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, UsageCapped
+from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, Redirected, UsageCapped
+
+#: RFC 9110 sections 15.4.2 to 15.4.4: after these some do what they were asked for, and send elsewhere for the outcome.
+#: Those from 307 on ask for the same request elsewhere, so it was not done here.
+PERHAPS_DONE = frozenset({301, 302, 303})
+
+#: RFC 9110 section 9.2.1: these do nothing, wherever they are sent.
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class ProviderApi:
         try:
             reply = self.http.send(method, address, json_body=body, headers=fields, seconds=self.seconds)
             if not 200 <= reply.status < 300:
-                raise self._error(reply)
+                raise self._error(reply, method)
             answer = check(Answer(reply.status, reply.headers, reply.json()))
         except ActasError as error:
             self.seen(error)
@@ -107,7 +114,7 @@ class ProviderApi:
             raise NoReply(f"{name} answered {answer.status} without JSON: done or not, it does not say")
         return answer
 
-    def _error(self, reply: Reply) -> ActasError:
+    def _error(self, reply: Reply, method: str) -> ActasError:
         name = self.provider.name
         if reply.status == 401:
             return AccessTokenRefused()
@@ -116,8 +123,9 @@ class ProviderApi:
         if reply.status == 503:
             # "Unable to handle the request" (RFC 9110 section 15.6.4): it did not.
             return ProviderUnavailable(f"{name} answered 503")
-        if reply.status >= 500:
-            return NoReply(f"{name} answered {reply.status}: done or not, it does not say")
+        if reply.status >= 500 or (reply.status in PERHAPS_DONE and method not in SAFE):
+            kind = NoReply if reply.status >= 500 else Redirected
+            return kind(f"{name} answered {reply.status}: done or not, it does not say")
         for known in self.provider.known_refusals:
             if known.status == reply.status and known.contains.encode() in reply.body:
                 return Refused(f"{name} refused: {known.code}", refusal=known.code)
@@ -158,6 +166,7 @@ def address_of(provider: Provider, url: str, query: Mapping[str, str] | None = N
 
     Raises:
         Refused: it is on no host of the provider's, or is not one that everybody reads in the same way.
+        (A path that climbs stays on its host, but not under the base address, which may be a part of that host only.)
     """
     foreign = Refused(
         f"an action must name a path on {provider.name}'s API, or an address there", refusal="foreign_address"
@@ -170,11 +179,19 @@ def address_of(provider: Provider, url: str, query: Mapping[str, str] | None = N
         ours = {_origin(base) for base in (provider.api_base, *provider.other_api_urls)}
     except ValueError:
         raise foreign from None
-    if origin not in ours or "@" in urlsplit(address).netloc:
+    if origin not in ours or "@" in urlsplit(address).netloc or _climbs(urlsplit(address).path):
         raise foreign
     return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}" if query else address
 
 
+def _climbs(path: str) -> bool:
+    """Whether a path has dot segments (RFC 3986 section 3.3), however often their dots and slashes are escaped."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/"))
+
+
 def _origin(address: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(address)
-    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    port = {"https": 443, "http": 80}.get(parts.scheme) if parts.port is None else parts.port
+    return parts.scheme, parts.hostname, port
