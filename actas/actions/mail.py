@@ -26,7 +26,12 @@ def _address(text: str) -> str:
     return text
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text, if it is one line.
+
+    Raises:
+        ValueError.
+    """
     if any(category(character) in _NOT_IN_A_LINE for character in text):  # a header of two lines would be two headers
         raise ValueError("must be one line without control characters")
     return text
@@ -39,13 +44,13 @@ def _text(text: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Line = Annotated[str, AfterValidator(_line)]
+Line = Annotated[str, AfterValidator(one_line)]
 Text = Annotated[str, AfterValidator(_text)]
 
 
 class NamedAddress(Payload):
     address: Address
-    name: Annotated[Line, Field(max_length=200)] = ""
+    name: Annotated[str, Field(max_length=200), AfterValidator(one_line)] = ""
 
 
 def _named(value: Any) -> Any:

@@ -16,12 +16,20 @@ from tests.support import REDIRECT
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
+GET = {"provider": "x", "method": "GET", "url": "/2/users/me"}
 
 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"action": "x.shout"}, errors.UnknownAction, "known: x.post"),
+        ({"action": "x.shout"}, errors.UnknownAction, "known: .*x.post"),
+        (
+            {"action": "http.request", "payload": GET | {"provider": "nobody"}},
+            errors.UnknownProvider,
+            "known: github, ",
+        ),
+        ({"action": "http.request", "payload": GET | {"provider": "github"}}, errors.NoGrant, "not connected"),
+        ({"action": "http.request", "payload": GET | {"url": "//evil.example"}}, errors.InvalidPayload, "a path on"),
         ({"payload": {"text": "x" * 281}}, errors.InvalidPayload, "280"),
         ({"payload": {"text": ""}}, errors.InvalidPayload, "text"),
         ({"payload": {}}, errors.InvalidPayload, "text"),

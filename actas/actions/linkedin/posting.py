@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field
 
 from actas.actions.base import Action, ActionHttp, Result
+from actas.errors import ProviderUnavailable
 from actas.http import NoReply
 from actas.payload import Payload
 
@@ -117,7 +118,11 @@ def _person(http: ActionHttp) -> str:
     """The member's id, which the grant of an import may not know ("Sign In with LinkedIn using OpenID Connect")."""
     if PERSON.fullmatch(http.account):
         return http.account
-    match http.request("GET", "/v2/userinfo"):
+    try:
+        said = http.request("GET", "/v2/userinfo")
+    except NoReply:  # to a question: so nothing was posted
+        said = {}
+    match said:
         case {"sub": str(known)} if PERSON.fullmatch(known):
             return known
-    raise NoReply("LinkedIn did not say whose access token it is")
+    raise ProviderUnavailable("LinkedIn did not say whose access token it is")

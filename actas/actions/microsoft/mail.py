@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from actas.actions.base import Action, ActionHttp, Result
-from actas.actions.mail import Line, NamedAddress, Recipients, Text
+from actas.actions.mail import NamedAddress, Recipients, Text, one_line
 
 #: "Exchange Online limits": the longest subject.
 MOST_SUBJECT = 255
@@ -22,7 +22,7 @@ class MailPayload(Recipients):
     #: "Exchange Online limits", the recipient limit: 500 unless an administrator says otherwise, up to this.
     most_recipients = 1000
 
-    subject: Annotated[Line, Field(max_length=MOST_SUBJECT)] = ""
+    subject: Annotated[str, Field(max_length=MOST_SUBJECT), AfterValidator(one_line)] = ""
     text: Text | None = None
     html: Text | None = None
     save_to_sent_items: bool = True
