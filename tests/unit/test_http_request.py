@@ -178,10 +178,8 @@ def test_whether_there_is_such_a_provider_is_known_before_anything_is_asked():
         "redis_url": "redis://127.0.0.1:9",
         "vault_addr": "http://127.0.0.1:9",
     }
-    with (
-        Client(Settings(app="demo", **nowhere)) as client,
-        pytest.raises(UnknownProvider, match="no provider 'nobody'; known: github, "),
-    ):
+    settings = Settings(app="demo", **nowhere, vault_role_id="r", vault_secret_id="s")
+    with Client(settings) as client, pytest.raises(UnknownProvider, match="no provider 'nobody'; known: github, "):
         client.schedule("http.request", user="alice", payload=ME | {"provider": "nobody"})
 
 
