@@ -139,6 +139,16 @@ def test_nothing_is_posted_as_somebody_unknown(answer):
     assert len(sent) == 1
 
 
+def test_nothing_is_posted_after_a_slow_answer(monkeypatch):
+    """Another worker may have the job by then."""
+    ticks = iter([100.0, 102.5])
+    monkeypatch.setattr("actas.actions.linkedin.posting.time.monotonic", lambda: next(ticks))
+    http, sent = api("linkedin", reply(200, {"sub": "782bbtaQ"}), account="import:alice")
+    with pytest.raises(ProviderUnavailable):
+        POST.perform(http, POST.parse({"text": "x"}), "job")
+    assert len(sent) == 1
+
+
 @pytest.mark.parametrize("urn", [URN, "urn:li:ugcPost:1", "urn%3Ali%3Ashare%3A7"])
 def test_the_urn_is_read_however_it_is_written(urn):
     http, _ = api("linkedin", reply(201, None, {"X-RestLi-Id": urn}))

@@ -8,6 +8,7 @@ Format" (how a text is written there).
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +28,9 @@ RESERVED = re.compile(r"[\\|{}@\[\]()<>#*_~]")
 
 #: What is a hashtag in LinkedIn's own editor is one here: a word of letters and digits, not all of them digits.
 HASHTAG = re.compile(r"(?<![\w#&/])#(?=[0-9]*[^\W\d_])[^\W_]+(?!\w)")
+
+#: Less than the time that a job's lease has left after its request, for writing down how that went.
+QUICK_SECONDS = 2.0
 
 PERSON = re.compile(r"[A-Za-z0-9_-]{1,64}")
 POST = re.compile(r"urn:li:(?:share|ugcPost):[0-9]{1,32}")
@@ -115,14 +119,18 @@ def commentary(text: str) -> str:
 
 
 def _person(http: ActionHttp) -> str:
-    """The member's id, which the grant of an import may not know ("Sign In with LinkedIn using OpenID Connect")."""
+    """The member's id, which the grant of an import may not know ("Sign In with LinkedIn using OpenID Connect").
+
+    A slow answer is of no use: the job's lease has room for one request, and a post must not begin after it.
+    """
     if PERSON.fullmatch(http.account):
         return http.account
+    began = time.monotonic()
     try:
         said = http.request("GET", "/v2/userinfo")
     except NoReply:  # to a question: so nothing was posted
         said = {}
     match said:
-        case {"sub": str(known)} if PERSON.fullmatch(known):
+        case {"sub": str(known)} if PERSON.fullmatch(known) and time.monotonic() - began < QUICK_SECONDS:
             return known
-    raise ProviderUnavailable("LinkedIn did not say whose access token it is")
+    raise ProviderUnavailable("LinkedIn did not say, or not in time, whose access token it is")
