@@ -18,13 +18,6 @@ from actas.rate_limits import limits, says_limit
 from worker.decision import OPERATOR_PAUSE
 from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, Redirected, UsageCapped
 
-#: RFC 9110 sections 15.4.2 to 15.4.4: after these some do what they were asked for, and send elsewhere for the outcome.
-#: Those from 307 on ask for the same request elsewhere, so it was not done here.
-PERHAPS_DONE = frozenset({301, 302, 303})
-
-#: RFC 9110 section 9.2.1: these do nothing, wherever they are sent.
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-
 
 @dataclass(frozen=True, slots=True)
 class ProviderApi:
@@ -99,8 +92,10 @@ class ProviderApi:
         )
         try:
             reply = self.http.send(method, address, json_body=body, headers=fields, seconds=self.seconds)
+            if 300 <= reply.status < 400:
+                raise self._elsewhere(method, reply.status)
             if not 200 <= reply.status < 300:
-                raise self._error(reply, method)
+                raise self._error(reply)
             answer = check(Answer(reply.status, reply.headers, reply.json()))
         except ActasError as error:
             self.seen(error)
@@ -114,7 +109,7 @@ class ProviderApi:
             raise NoReply(f"{name} answered {answer.status} without JSON: done or not, it does not say")
         return answer
 
-    def _error(self, reply: Reply, method: str) -> ActasError:
+    def _error(self, reply: Reply) -> ActasError:
         name = self.provider.name
         if reply.status == 401:
             return AccessTokenRefused()
@@ -123,13 +118,22 @@ class ProviderApi:
         if reply.status == 503:
             # "Unable to handle the request" (RFC 9110 section 15.6.4): it did not.
             return ProviderUnavailable(f"{name} answered 503")
-        if reply.status >= 500 or (reply.status in PERHAPS_DONE and method not in SAFE):
-            kind = NoReply if reply.status >= 500 else Redirected
-            return kind(f"{name} answered {reply.status}: done or not, it does not say")
+        if reply.status >= 500:
+            return NoReply(f"{name} answered {reply.status}: done or not, it does not say")
         for known in self.provider.known_refusals:
             if known.status == reply.status and known.contains.encode() in reply.body:
                 return Refused(f"{name} refused: {known.code}", refusal=known.code)
         return Refused(f"{name} refused with HTTP {reply.status}", refusal=f"http_{reply.status}")
+
+    def _elsewhere(self, method: str, status: int) -> ActasError:
+        """What a redirect is: none is followed, for a token must not be carried to where somebody else points.
+
+        After these three a browser asks for a page with GET (RFC 9110 section 15.4): what was asked for may be done.
+        """
+        said = f"{self.provider.name} answered {status}, a redirect, which is not followed"
+        if status in {301, 302, 303} and method.upper() not in {"GET", "HEAD", "OPTIONS"}:
+            return Redirected(f"{said}: done or not, it does not say")
+        return Refused(said, refusal=f"http_{status}")
 
     def _limited(self, reply: Reply) -> RateLimited:
         name, now = self.provider.name, self.clock()
