@@ -26,8 +26,8 @@ from actas.unshown import Unshown
 #: Our own code for a reply that is no error and cannot be understood.
 MALFORMED = "malformed"
 
-#: Errors of RFC 6749 section 5.2 that blame the client, not the grant: no user must suffer for them. The last is
-#: GitHub's (docs.github.com, "Troubleshooting OAuth app access token request errors").
+#: Errors of RFC 6749 section 5.2 that blame the client, not the grant: no user must suffer for them; the last is
+#: GitHub's word for the first (docs.github.com, "Troubleshooting OAuth app access token request errors").
 CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
 
 

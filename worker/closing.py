@@ -11,7 +11,7 @@ from actas.errors import ActasError, ClientRefused, ProviderBusy, ProviderUnavai
 from actas.gates import client_gate, exchange_gate, grant_gate, provider_gate, token_gate
 from actas.http import NoReply, NotSent, NotWritten
 from actas.oauth import MALFORMED
-from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited
+from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, Redirected
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def closings(error: ActasError | None, whose: Whose) -> list[Closing]:
             return _limits(error, whose)
         case ClientRefused():
             return [Closing(exchange_gate(whose.app, whose.provider), error.code)]
-        # Nobody was asked anything; and a chore's limit is not the jobs' matter: who asked for the exchange knows.
-        case NotWritten() | ProviderBusy():
+        # Nobody was asked anything; a chore's limit is not the jobs' matter: who asked for the exchange knows; and who
+        # sends somewhere else is well.
+        case NotWritten() | ProviderBusy() | Redirected():
             return []
         case NotSent() | NoReply() | ProviderUnavailable():
             return [Closing(_its_gate(whose), error.code, pauses=TROUBLE, by=whose.mark)]
@@ -106,7 +107,7 @@ def openings(error: ActasError | None, whose: Whose) -> list[str]:
 
 def _answered(error: ActasError | None) -> bool:
     match error:
-        case None | Refused() | RateLimited() | AccessTokenRefused() | ProviderBusy():
+        case None | Refused() | RateLimited() | AccessTokenRefused() | ProviderBusy() | Redirected():
             return True
         case TokenEndpointError():
             return error.provider_code != MALFORMED

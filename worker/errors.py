@@ -6,7 +6,7 @@ from datetime import datetime
 
 from actas.errors import ActasError
 from actas.gates import AtGate
-from actas.http import NotSent
+from actas.http import NoReply, NotSent
 from actas.records import JobError
 
 
@@ -146,3 +146,9 @@ class NotNow(ActasError):
         """``at``: when to look again; ``looks``: how many looks have counted that found nothing."""
         super().__init__()
         self.at, self.looks = at, looks
+
+
+class Redirected(NoReply):
+    """The provider answered with a redirect, which is not followed; it may have done what it was asked for first."""
+
+    code = "redirected"

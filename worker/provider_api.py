@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from pydantic import SecretStr
 
@@ -16,7 +16,7 @@ from actas.http import Http, NoReply, Reply
 from actas.providers import Provider
 from actas.rate_limits import limits, says_limit
 from worker.decision import OPERATOR_PAUSE
-from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, UsageCapped
+from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, Redirected, UsageCapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ class ProviderApi:
         )
         try:
             reply = self.http.send(method, address, json_body=body, headers=fields, seconds=self.seconds)
+            if 300 <= reply.status < 400:
+                raise self._elsewhere(method, reply.status)
             if not 200 <= reply.status < 300:
                 raise self._error(reply)
             answer = check(Answer(reply.status, reply.headers, reply.json()))
@@ -122,6 +124,16 @@ class ProviderApi:
             if known.status == reply.status and known.contains.encode() in reply.body:
                 return Refused(f"{name} refused: {known.code}", refusal=known.code)
         return Refused(f"{name} refused with HTTP {reply.status}", refusal=f"http_{reply.status}")
+
+    def _elsewhere(self, method: str, status: int) -> ActasError:
+        """What a redirect is: none is followed, for a token must not be carried to where somebody else points.
+
+        After these three a browser asks for a page with GET (RFC 9110 section 15.4): what was asked for may be done.
+        """
+        said = f"{self.provider.name} answered {status}, a redirect, which is not followed"
+        if status in {301, 302, 303} and method.upper() not in {"GET", "HEAD", "OPTIONS"}:
+            return Redirected(f"{said}: done or not, it does not say")
+        return Refused(said, refusal=f"http_{status}")
 
     def _limited(self, reply: Reply) -> RateLimited:
         name, now = self.provider.name, self.clock()
@@ -158,6 +170,7 @@ def address_of(provider: Provider, url: str, query: Mapping[str, str] | None = N
 
     Raises:
         Refused: it is on no host of the provider's, or is not one that everybody reads in the same way.
+        (A path that climbs stays on its host, but not under the base address, which may be a part of that host only.)
     """
     foreign = Refused(
         f"an action must name a path on {provider.name}'s API, or an address there", refusal="foreign_address"
@@ -170,11 +183,19 @@ def address_of(provider: Provider, url: str, query: Mapping[str, str] | None = N
         ours = {_origin(base) for base in (provider.api_base, *provider.other_api_urls)}
     except ValueError:
         raise foreign from None
-    if origin not in ours or "@" in urlsplit(address).netloc:
+    if origin not in ours or "@" in urlsplit(address).netloc or _climbs(urlsplit(address).path):
         raise foreign
     return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}" if query else address
 
 
+def _climbs(path: str) -> bool:
+    """Whether a path has dot segments (RFC 3986 section 3.3), however often their dots and slashes are escaped."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/"))
+
+
 def _origin(address: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(address)
-    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    port = {"https": 443, "http": 80}.get(parts.scheme) if parts.port is None else parts.port
+    return parts.scheme, parts.hostname, port

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actas.actions import x
+from actas.actions import github, google, http_request, linkedin, microsoft, x
 from actas.actions.base import ANY_PROVIDER, Action, ActionHttp, Answer, NotReady, Refused, Result, Search
 from actas.errors import UnknownAction
 from actas.files import FileReference
@@ -16,6 +16,13 @@ from actas.providers.model import Provider
 BUILT_IN: Mapping[str, Action[Any]] = {
     action.name: action
     for action in (
+        github.Comment(),
+        github.CreateIssue(),
+        google.CreateEvent(),
+        google.Send(),
+        http_request.Request(),
+        linkedin.Post(),
+        microsoft.SendMail(),
         x.DeletePost(),
         x.Like(),
         x.Post(),

@@ -1,12 +1,13 @@
 """GitHub, as a GitHub App acting for a user (user access tokens that expire).
 
 Sources: docs.github.com, "Generating a user access token for a GitHub App", "Refreshing user access tokens",
-"Rate limits for the REST API", "API Versions". An OAuth app's tokens have no end and no refresh token: nothing here.
+"Troubleshooting OAuth app access token request errors", "Rate limits for the REST API", "API Versions". An OAuth app's
+tokens have no end and no refresh token: nothing here.
 """
 
 from __future__ import annotations
 
-from actas.providers.model import FatalError, Provider, RefreshProfile
+from actas.providers.model import FatalError, KnownLimit, Provider, RefreshProfile
 
 GITHUB = Provider(
     name="github",
@@ -26,8 +27,10 @@ GITHUB = Provider(
     # Access tokens 8 hours, refresh tokens 6 months; using one ends both it and the access token before.
     refresh=RefreshProfile(kind="rotating", lifetime_seconds=15_897_600, revocation="grant"),
     default_expires_seconds=28_800,
-    # Said with HTTP 200.
+    # Said with HTTP 200: "The refresh token passed is incorrect or expired."
     fatal_errors=(FatalError(error="bad_refresh_token"), FatalError(error="invalid_grant")),
     rate_limit_headers="github",
+    # A secondary limit may come with neither of the headers that would tell it from other refusals.
+    known_limits=(KnownLimit(status=403, contains="secondary rate limit"),),
     settle_seconds=60,
 )

@@ -33,7 +33,9 @@ GOOGLE = Provider(
     known_refusals=(
         # A calendar event's id is the client's; 409: there is one of it ("The requested identifier already exists").
         KnownRefusal(status=409, contains="duplicate", code="duplicate"),
+        KnownRefusal(status=409, contains="identifier already exists", code="duplicate"),
     ),
+    # "Handle API errors" of Calendar and of Gmail: limits per minute and per day, a calendar's own, an account's.
     known_limits=(
         KnownLimit(status=403, contains="rateLimitExceeded"),
         KnownLimit(status=403, contains="userRateLimitExceeded"),

@@ -16,12 +16,20 @@ from tests.support import REDIRECT
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
+GET = {"provider": "x", "method": "GET", "url": "/2/users/me"}
 
 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"action": "x.shout"}, errors.UnknownAction, "known: x.post"),
+        ({"action": "x.shout"}, errors.UnknownAction, "known: .*x.post"),
+        (
+            {"action": "http.request", "payload": GET | {"provider": "nobody"}},
+            errors.UnknownProvider,
+            "known: github, ",
+        ),
+        ({"action": "http.request", "payload": GET | {"provider": "github"}}, errors.NoGrant, "not connected"),
+        ({"action": "http.request", "payload": GET | {"url": "//evil.example"}}, errors.InvalidPayload, "a path on"),
         ({"payload": {"text": "x" * 281}}, errors.InvalidPayload, "280"),
         ({"payload": {"text": ""}}, errors.InvalidPayload, "text"),
         ({"payload": {}}, errors.InvalidPayload, "text"),
@@ -119,7 +127,7 @@ def test_an_id_that_no_job_has_is_not_found(client, connect, user):
 
 @pytest.mark.parametrize("method", ["begin_connect", "store_grant", "grant", "disconnect"])
 def test_an_unknown_provider_is_refused(client, user, method):
-    with pytest.raises(errors.UnknownProvider, match="known: x"):
+    with pytest.raises(errors.UnknownProvider, match="known: github, .*, x"):
         CALLS[method](client, {"user": user, "provider": "friendster"})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actas.actions import BUILT_IN, Action, Actions, Payload, Refused, Result
+from actas.actions import ANY_PROVIDER, BUILT_IN, Action, Actions, Payload, Refused, Result
 from actas.errors import InvalidPayload, UnknownAction
 from actas.http import NoReply
 from actas.providers import BUILT_IN as PROVIDERS
@@ -231,9 +231,10 @@ def test_an_unknown_action_is_refused_with_the_known_ones():
 @pytest.mark.parametrize("action", BUILT_IN.values(), ids=BUILT_IN)
 def test_every_built_in_action_says_what_it_is(action):
     assert BUILT_IN[action.name] is action
-    assert action.name.startswith(f"{action.provider}.")
-    assert action.provider in PROVIDERS
-    assert action.scopes
+    assert action.name.startswith("http." if action.provider == ANY_PROVIDER else f"{action.provider}.")
+    assert action.provider in {*PROVIDERS, ANY_PROVIDER}
+    # A GitHub App has permissions instead; and what any request needs, nobody knows.
+    assert bool(action.scopes) is (action.provider not in {"github", ANY_PROVIDER})
     assert action.idempotent in {True, False}
     assert issubclass(action.payload_type, Payload)
     assert action.payload_type.model_config["extra"] == "forbid"

@@ -24,7 +24,15 @@ from actas.http import NoReply, NotSent, NotWritten
 from actas.ids import new_id
 from actas.oauth import MALFORMED
 from worker.closing import OPERATOR, TROUBLE, Pauses, Whose, busy, closings, openings
-from worker.errors import AccessTokenRefused, NeedsUser, OutOfCredits, RateLimited, TokenPending, UsageCapped
+from worker.errors import (
+    AccessTokenRefused,
+    NeedsUser,
+    OutOfCredits,
+    RateLimited,
+    Redirected,
+    TokenPending,
+    UsageCapped,
+)
 from worker.outage import PAUSES as OURS
 from worker.probing import failed, given_back, half_open, kept_until, shut, taken
 
@@ -45,6 +53,7 @@ AT_THE_API = [
     (NoReply(), API, []),
     (ProviderUnavailable(), API, []),
     (NotWritten(), [], []),
+    (Redirected(), [], API),  # it answers, and an action may be one that it always redirects
     (RateLimited(LATER, gate="", user_until=LATER), ["grant:g1:x.post"], API),
     (RateLimited(LATER, gate="", app_until=LATER), ["client:blog:x"], API),
     (RateLimited(LATER, gate="", user_until=LATER, app_until=LATER), ["client:blog:x", "grant:g1:x.post"], API),

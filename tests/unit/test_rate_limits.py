@@ -10,7 +10,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from actas.rate_limits import CAP_PAUSE, DEFAULT_PAUSE, LONGEST, X_APPS_WINDOWS, X_USERS_WINDOWS, limits, retry_at
+from actas.rate_limits import (
+    CAP_PAUSE,
+    DEFAULT_PAUSE,
+    GITHUB_WINDOWS,
+    LONGEST,
+    X_APPS_WINDOWS,
+    X_USERS_WINDOWS,
+    limits,
+    retry_at,
+    says_limit,
+)
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -102,6 +112,41 @@ def test_others_are_asked_again_when_retry_after_says(headers, expected):
     assert seconds(headers, "retry-after") == expected
 
 
+HOURS = {"x-ratelimit-limit": "5000", "x-ratelimit-used": "5000", "x-ratelimit-resource": "core"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected", "limit"),
+    [
+        ({}, DEFAULT, False),
+        ({**HOURS, "x-ratelimit-remaining": "0", "x-ratelimit-reset": at(300)}, 300, True),
+        ({**HOURS, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": at(300)}, 300, True),
+        # it says with each reply how much is left
+        ({**HOURS, "x-ratelimit-remaining": "4999", "x-ratelimit-reset": at(300)}, DEFAULT, False),
+        ({"x-ratelimit-remaining": "0"}, DEFAULT, False),
+        ({"x-ratelimit-reset": at(300)}, DEFAULT, False),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}, DEFAULT, False),
+        # a secondary limit, alone and with an exhausted hour
+        ({"retry-after": "120"}, 120, True),
+        ({"Retry-After": "120", "x-ratelimit-remaining": "17", "x-ratelimit-reset": at(300)}, 120, True),
+        ({"retry-after": "120", "x-ratelimit-remaining": "0", "x-ratelimit-reset": at(300)}, 300, True),
+        ({"retry-after": "400", "x-ratelimit-remaining": "0", "x-ratelimit-reset": at(300)}, 400, True),
+        # another's words
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(300)}, DEFAULT, False),
+    ],
+)
+def test_github_is_asked_again_when_its_hour_is_over_or_it_says(headers, expected, limit):
+    """And whether a 403 of its is a limit is told by the same headers."""
+    assert seconds(headers, "github") == expected
+    assert says_limit(received(headers), "github") is limit
+
+
+@pytest.mark.parametrize("dialect", ["x", "retry-after"])
+def test_with_others_no_header_makes_a_403_a_limit(dialect):
+    both = {"retry-after": "120", "x-ratelimit-remaining": "0", "x-ratelimit-reset": at(300), **WINDOW}
+    assert not says_limit(received(both), dialect)
+
+
 @pytest.mark.parametrize(
     "headers", [{"retry-after": "999999999"}, {"x-rate-limit-remaining": "0", "x-rate-limit-reset": at(10**9)}]
 )
@@ -182,7 +227,11 @@ values = st.sampled_from(["", "0", "7", at(300), at(-300), "9" * 20, "9" * 5000,
 names = st.sampled_from(
     [
         "retry-after",
-        *(f"{window}-{what}" for window in X_USERS_WINDOWS + X_APPS_WINDOWS for what in ("remaining", "reset")),
+        *(
+            f"{window}-{what}"
+            for window in X_USERS_WINDOWS + X_APPS_WINDOWS + GITHUB_WINDOWS
+            for what in ("remaining", "reset")
+        ),
     ]
 )
 
@@ -190,7 +239,8 @@ names = st.sampled_from(
 @example({"retry-after": "9" * 5000}, "retry-after")
 @example({"retry-after": "¹²"}, "retry-after")
 @example({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "9" * 5000}, "x")
-@given(st.dictionaries(names, values), st.sampled_from(["x", "retry-after"]))
+@example({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 10}, "github")
+@given(st.dictionaries(names, values), st.sampled_from(["x", "github", "retry-after"]))
 def test_whatever_a_provider_writes_there_is_a_time_to_come_back(headers, dialect):
     until = retry_at(received(headers), dialect, NOW)
     assert until is None or NOW < until <= NOW + LONGEST
