@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from actas.sandbox.config import Client
+    from actas.sandbox.device import Devices
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.state import Books
     from actas.sandbox.steered_clock import SteeredClock
@@ -47,10 +48,16 @@ class Ahead(BaseModel, extra="forbid"):
 
 class Control:
     def __init__(
-        self, clients: Mapping[str, Client], books: Books, misbehaviour: Misbehaviour, clock: SteeredClock
+        self,
+        clients: Mapping[str, Client],
+        books: Books,
+        devices: Devices,
+        misbehaviour: Misbehaviour,
+        clock: SteeredClock,
     ) -> None:
         self._clients = clients
         self._books = books
+        self._devices = devices
         self._misbehaviour = misbehaviour
         self._clock = clock
 
@@ -75,7 +82,7 @@ class Control:
     async def tokens(self, _: Request) -> Response:
         """Every credential ever issued here: what must be found nowhere else."""
         known = [client.secret.get_secret_value() for client in self._clients.values() if client.secret]
-        return JSONResponse({"tokens": known + self._books.credentials()})
+        return JSONResponse({"tokens": known + self._books.credentials() + self._devices.codes()})
 
     async def held(self, _: Request) -> Response:
         return JSONResponse({"held": self._misbehaviour.held})

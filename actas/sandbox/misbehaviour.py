@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-#: tweets is POST /2/tweets only, and timeline GET /2/users/{id}/tweets; deleting stays honest.
-Endpoint = Literal["token", "tweets", "timeline", "revoke", "me"]
+#: tweets is POST /2/tweets only, and timeline GET /2/users/{id}/tweets; deleting stays honest. device gives codes.
+Endpoint = Literal["token", "tweets", "timeline", "revoke", "me", "device"]
 
 How = Literal[
     "hold_before",  # held until released, nothing done yet; if the client goes away, it is never done
@@ -33,8 +33,10 @@ How = Literal[
     "empty",  # 200 and no body; nothing done
     "no_expires_in",  # token: done, and the reply does not say expires_in
     "keep_refresh_token",  # token: no new refresh token in the reply, and the old one stays valid
+    "altered",  # token: done, and the reply has the fields of {body} instead of its own; null: it has none
+    "long_tokens",  # token: done, and the tokens have 16,384 characters; they work
 ]
-TOKEN_ONLY = frozenset({"no_expires_in", "keep_refresh_token"})
+TOKEN_ONLY = frozenset({"no_expires_in", "keep_refresh_token", "altered", "long_tokens"})
 
 
 class Rule(BaseModel, frozen=True, extra="forbid"):
@@ -58,6 +60,8 @@ class Rule(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"{self.how} is for the token endpoint")
         if (self.seconds is None) == (self.how == "slow"):
             raise ValueError("seconds goes with slow, and slow with seconds")
+        if self.how == "altered" and not isinstance(self.body, dict):
+            raise ValueError("altered goes with a body of fields")
         if (self.status is None) == (self.how in {"status", "status_after"}):
             raise ValueError("status goes with how=status or status_after, and they with it")
         return self
