@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actas.client import Client
 from actas.connecting import ConnectRequest
+from actas.device import DeviceRequest
 from actas.errors import ActasError
 from actas.records import Grant, GrantStatus, Job, JobError
 from actas.requests import JobRequest
@@ -16,6 +17,7 @@ __all__ = [
     "Cancellation",
     "Client",
     "ConnectRequest",
+    "DeviceRequest",
     "Disconnection",
     "Grant",
     "GrantStatus",

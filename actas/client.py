@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from actas.actions import ANY_PROVIDER, Actions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
+from actas.device import DeviceConnector, DeviceRequest
 from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
 from actas.granting import GrantWriter
 from actas.importing.mapping import placeholder
@@ -111,16 +112,54 @@ class Client:
         """Finish what ``begin_connect`` began, with the whole URL the browser came back with.
 
         Raises:
-            InvalidRequest: this is no callback's URL.
+            InvalidRequest: this is no callback's URL; it has used up nothing.
             InvalidState: the state is unknown, used, older than ten minutes, or another user's.
-            ConnectError: the user said no, or the provider gave no tokens that work while the user is away.
+            ConnectError: the user said no, or the provider gave no tokens that work while the user is away, or it is
+                not the provider that answered. The user must connect again; a connection that was there before stays.
+            ProviderUnavailable: the provider's issuer does not say where its endpoints are; finish later.
         """
         check_user(user)
-        query, pending = self._connector.take_pending(callback_url, user=user)
-        provider = self._complete(str(pending["provider"]))
+        # All that can fail on our side comes before the state is used up: then the same callback works later.
+        provider = self._complete(self._connector.provider_of(callback_url, user=user))
         client = self._room.vault.client_credentials(self.app, provider.name)
-        done = self._connector.finish(query, pending, provider, client)
+        done = self._connector.finish(callback_url, user=user, provider=provider, client=client)
         return self._stored(user, done)
+
+    def begin_device_connect(
+        self,
+        *,
+        user: str,
+        provider: str,
+        scopes: Sequence[str] | None = None,
+        actions: Sequence[str] | None = None,
+    ) -> DeviceRequest:
+        """Begin to connect a user's account by a code that they enter on another device (RFC 8628).
+
+        Show them ``.user_code`` and ``.verification_uri``, and call ``finish_device_connect`` in this process.
+
+        Raises:
+            UnknownProvider, UnknownAction, InvalidRequest (also: the provider has no such thing), NotFound.
+            ConnectError: the provider gave no code.
+            ProviderUnavailable: the provider's issuer does not say where its endpoints are.
+        """
+        known = self._complete(provider)
+        check_user(user)
+        scopes = self._scopes(known, scopes, actions)
+        client = self._room.vault.client_credentials(self.app, provider)
+        return self._device_connector.begin(
+            user=user, provider=known, client=client, scopes={*scopes, *known.base_scopes}
+        )
+
+    def finish_device_connect(self, request: DeviceRequest) -> Grant:
+        """Wait until the user has entered the code, at most for ``request.expires_in``, and store the grant.
+
+        Raises:
+            ConnectError: the user said no, or nothing in time, or the provider gave no tokens that work while the user
+                is away. The user must connect again; a connection that was there before stays.
+        """
+        provider = self._complete(request.provider)
+        client = self._room.vault.client_credentials(self.app, provider.name)
+        return self._stored(request.user, self._device_connector.finish(request, provider, client))
 
     def store_grant(self, *, user: str, provider: str, account: str, tokens: Mapping[str, Any]) -> Grant:
         """Store the tokens of a connection the app made itself: a token endpoint's reply (RFC 6749 section 5.1).
@@ -321,6 +360,10 @@ class Client:
     @property
     def _connector(self) -> Connector:
         return Connector(self.app, self._room.connects, self._room.http, self._clock)
+
+    @property
+    def _device_connector(self) -> DeviceConnector:
+        return DeviceConnector(self._room.http, self._clock)
 
     @property
     def _writer(self) -> JobWriter:

@@ -92,6 +92,8 @@ class ProviderApi:
         )
         try:
             reply = self.http.send(method, address, json_body=body, headers=fields, seconds=self.seconds)
+            if 300 <= reply.status < 400:
+                raise self._elsewhere(method, reply.status)
             if not 200 <= reply.status < 300:
                 raise self._error(reply)
             answer = check(Answer(reply.status, reply.headers, reply.json()))
@@ -122,6 +124,16 @@ class ProviderApi:
             if known.status == reply.status and known.contains.encode() in reply.body:
                 return Refused(f"{name} refused: {known.code}", refusal=known.code)
         return Refused(f"{name} refused with HTTP {reply.status}", refusal=f"http_{reply.status}")
+
+    def _elsewhere(self, method: str, status: int) -> ActasError:
+        """What a redirect is: none is followed, for a token must not be carried to where somebody else points.
+
+        After these three a browser asks for a page with GET (RFC 9110 section 15.4): what was asked for may be done.
+        """
+        said = f"{self.provider.name} answered {status}, a redirect, which is not followed"
+        if status in {301, 302, 303} and method.upper() not in {"GET", "HEAD"}:
+            return NoReply(f"{said}: done or not, it does not say")
+        return Refused(said, refusal=f"http_{status}")
 
     def _limited(self, reply: Reply) -> RateLimited:
         name, now = self.provider.name, self.clock()

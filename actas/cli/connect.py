@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,14 +17,19 @@ from actas.cli.grants import grant_row
 from actas.cli.looking import AsJson
 from actas.cli.loopback import HOST, Loopback, brings, redirect_uri, state_of
 from actas.client import Client
+from actas.connecting import ConnectRequest
 from actas.errors import InvalidRequest
 from actas.records import Grant
 
 
 def connect(
     provider: Annotated[str, typer.Argument(help="Where the account is.")],
+    *,
     user: Annotated[str, typer.Option(help="For whom: the app's own, stable id of the user.")],
-    scopes: Annotated[str | None, typer.Option(help="Default: what the provider's actions need.")] = None,
+    actions: Annotated[
+        str | None, typer.Option(help="What will be done with it, such as x.post,x.thread: their scopes are asked for.")
+    ] = None,
+    scopes: Annotated[str | None, typer.Option(help="Scopes to ask for; without either, the provider's usual.")] = None,
     port: Annotated[
         int,
         typer.Option(
@@ -47,7 +52,7 @@ def connect(
     if device and (paste or port):
         raise typer.BadParameter("nobody is sent back anywhere with --device: leave out --paste and --port")
     with Client.from_env() as client:
-        ask = _Asked(client, user, provider, None if scopes is None else scopes.replace(",", " ").split())
+        ask = _Asked(client, user, provider, _listed(scopes), _listed(actions))
         if device:
             grant = ask.by_code()
         elif paste:
@@ -68,7 +73,8 @@ class _Asked:
     client: Client
     user: str
     provider: str
-    scopes: list[str] | None
+    scopes: Sequence[str] | None
+    actions: Sequence[str] | None
 
     def by_browser(self, port: int, *, open_it: bool) -> Grant:
         with Loopback(port) as loopback:
@@ -98,7 +104,9 @@ class _Asked:
                 _say(str(error))
 
     def by_code(self) -> Grant:
-        request = self.client.begin_device_connect(user=self.user, provider=self.provider, scopes=self.scopes)
+        request = self.client.begin_device_connect(
+            user=self.user, provider=self.provider, scopes=self.scopes, actions=self.actions
+        )
         _say(f"open {request.verification_uri} in any browser, and enter this code: {request.user_code}")
         if request.verification_uri_complete:
             _say(f"or open {request.verification_uri_complete}, and see that it shows the same code")
@@ -107,7 +115,7 @@ class _Asked:
 
     def _begin(self, address: str) -> ConnectRequest:
         return self.client.begin_connect(
-            user=self.user, provider=self.provider, redirect_uri=address, scopes=self.scopes
+            user=self.user, provider=self.provider, redirect_uri=address, scopes=self.scopes, actions=self.actions
         )
 
     def _finish(self, callback_url: str) -> Grant:
@@ -118,6 +126,10 @@ def open_browser(url: str) -> bool:
     """Open a browser, unless the only one there is would take over this terminal; whether one was."""
     windows = sys.platform in {"win32", "darwin"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
     return bool(windows) and webbrowser.open(url)
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return None if names is None else names.replace(",", " ").split()
 
 
 def _free_port() -> int:

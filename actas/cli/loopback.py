@@ -17,9 +17,8 @@ from concurrent.futures import Future
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingMixIn
-from socketserver import TCPServer as _TCPServer
-from typing import Any, TypeVar
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
@@ -85,7 +84,7 @@ class Loopback:
         self.redirect_uri = redirect_uri(self.port)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def __enter__(self) -> Loopback:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +176,7 @@ def _shown(visit: _Visit) -> Iterator[Callable[[HTTPStatus, str, str], None]]:
         raise
 
 
-class _Server(ThreadingMixIn, _TCPServer):
+class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = os.name != "nt"  # there it would let another program listen, too

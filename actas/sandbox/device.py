@@ -169,7 +169,9 @@ class DeviceFlow:
             if not scopes or not scopes <= SCOPES:
                 raise OAuthError(400, "invalid_scope", "A scope is missing, or unknown.")
             page = str(request.url_for("device"))
-            return JSONResponse(_told(self._devices.begin(client_id, scopes), page), headers={"cache-control": "no-store"})
+            return JSONResponse(
+                _told(self._devices.begin(client_id, scopes), page), headers={"cache-control": "no-store"}
+            )
 
         return await self._misbehaviour.serve(request, rule, lambda: self._oauth.answer(act, counted=False))
 

@@ -155,9 +155,10 @@ def test_a_callback_that_is_no_answer_is_said_to_be_none_and_the_waiting_goes_on
 
 
 def test_nobody_comes():
-    with Loopback() as loopback, pytest.raises(NobodyCame, match="Begin again"):
+    with Loopback() as loopback:
         loopback.expect(AUTHORIZATION)
-        loopback.wait(lambda url: url, seconds=0.05)
+        with pytest.raises(NobodyCame, match="Begin again"):
+            loopback.wait(lambda url: url, seconds=0.05)
 
 
 def test_nothing_listens_afterwards():
@@ -203,7 +204,7 @@ def test_nothing_is_printed(loopback, waiting, capfd):
     """A request's line has a code in it; and so has what a broken connection would be reported with."""
     done = waiting()
     gone = socket.create_connection(("127.0.0.1", loopback.port))
-    gone.sendall(f"GET /callback?code=c0de&state=x HTTP/1.1\r\n\r\n".encode())
+    gone.sendall(b"GET /callback?code=c0de&state=x HTTP/1.1\r\n\r\n")
     gone.close()
     fetch(loopback.port, ANSWER)
     done.result(5)
