@@ -37,6 +37,9 @@ PENDING = timedelta(minutes=10)
 #: X wants the code within about 30 s of giving it; with asking whose account it is, it stays below that.
 SECONDS = 10
 
+#: What an answer may have (RFC 6749 section 4.1.2, RFC 9207); any others are ignored.
+ANSWER = ("code", "state", "error", "error_description", "error_uri", "iss", "scope")
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
@@ -187,9 +190,10 @@ def _parameters(callback_url: str) -> dict[str, str]:
         values = Unshown(parse_qs(urlsplit(callback_url).query, keep_blank_values=True))
     except ValueError:
         raise InvalidRequest("callback_url is no URL: pass the whole URL the browser came back with") from None
-    if any(len(values[name]) > 1 for name in values):
+    if repeated := [name for name in values if len(values[name]) > 1]:
         # RFC 6749 section 3.1: parameters must not be included more than once.
-        raise InvalidRequest("callback_url repeats a parameter")
+        known = ", ".join(name for name in ANSWER if name in repeated)
+        raise InvalidRequest(f"callback_url repeats a parameter: {known or 'one that is none of ours'}")
     if "state" not in values:
         raise InvalidRequest("callback_url has no state: pass the whole URL the browser came back with")
     if not ("error" in values or values.get("code", [""])[0]):

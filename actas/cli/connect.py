@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,9 +81,9 @@ class _Asked:
         with Loopback(port) as loopback:
             request = self._begin(loopback.redirect_uri)
             loopback.expect(request.url)
-            opened = open_it and open_browser(request.url)
-            _say(f"{'a browser opens this address' if opened else 'open this address in a browser here'}, and allow it")
-            _say(f"\n{request.url}\n")
+            _say(f"open this address in a browser here, and allow it\n\n{request.url}\n")
+            if open_it:
+                open_browser(request.url)
             _say(f"waiting at {loopback.redirect_uri} for {request.expires_in.seconds // 60} minutes; Ctrl-C gives up")
             if not port:
                 _say(f"(if {self.provider} refuses that address, register one there, and name its --port)")
@@ -122,10 +123,12 @@ class _Asked:
         return self.client.finish_connect(callback_url, user=self.user)
 
 
-def open_browser(url: str) -> bool:
-    """Open a browser, unless the only one there is would take over this terminal; whether one was."""
+def open_browser(url: str) -> None:
+    """Open a browser, unless the only one there is would take over this terminal."""
     windows = sys.platform in {"win32", "darwin"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
-    return bool(windows) and webbrowser.open(url)
+    if windows:
+        # Some stay until they are closed; who waited for that would not hear the answer they bring.
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def _listed(names: str | None) -> list[str] | None:

@@ -33,7 +33,7 @@ How = Literal[
     "empty",  # 200 and no body; nothing done
     "no_expires_in",  # token: done, and the reply does not say expires_in
     "keep_refresh_token",  # token: no new refresh token in the reply, and the old one stays valid
-    "altered",  # token: done, and the reply has the fields of {body} instead of its own; null: it has none
+    "altered",  # token: done, and the reply has {headers}, and the fields of {body} instead of its own; null: none
     "long_tokens",  # token: done, and the tokens have 16,384 characters; they work
 ]
 TOKEN_ONLY = frozenset({"no_expires_in", "keep_refresh_token", "altered", "long_tokens"})

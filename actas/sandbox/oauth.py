@@ -137,7 +137,8 @@ class OAuth:
                 del body["expires_in"]
             if rule and how == "altered":
                 body = {name: value for name, value in {**body, **rule.body}.items() if value is not None}
-            return JSONResponse(body, headers={"cache-control": "no-store"})  # RFC 6749 section 5.1
+            headers = {"cache-control": "no-store"} | (rule.headers if rule else {})  # RFC 6749 section 5.1
+            return JSONResponse(body, headers=headers)
 
         return await self._misbehaviour.serve(request, rule, lambda: self.answer(act, counted=True))
 
