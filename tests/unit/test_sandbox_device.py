@@ -8,6 +8,7 @@ import pytest
 
 from actas.sandbox.device import CODE_SECONDS, INTERVAL_SECONDS, LETTERS, Devices
 from actas.sandbox.oauth import OAuthError
+from actas.sandbox.pages import device_page
 
 SCOPES = frozenset({"tweet.read", "offline.access"})
 
@@ -89,6 +90,12 @@ def test_another_clients_code_is_no_code(devices):
     devices.answer(asked.user_code, "alice")
     assert refused(devices, asked, client_id="d") == "invalid_grant"
     assert devices.redeem(asked.device_code, "c")
+
+
+def test_the_page_escapes_what_comes_from_outside():
+    page = device_page('"><b>', "<i>client</i>", ["<s>"])
+    assert not [tag for tag in ('"><b>', "<i>", "<s>") if tag in page]
+    assert "asks, for these scopes" not in device_page("", None, ())
 
 
 def test_whoever_searches_for_leaks_knows_both_codes(devices):
