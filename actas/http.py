@@ -57,7 +57,11 @@ class Reply:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON, its objects unshown; None when it is not JSON: an error page is no reason to fall over."""
+        """The body as JSON, its objects unshown; None when it is not JSON: an error page is no reason to fall over.
+
+        Its label is not looked at. RFC 6749 section 5.1 wants application/json; who labels it otherwise has rotated the
+        token all the same, and what is in the reply exists nowhere else.
+        """
         try:
             return json.loads(self.body, object_hook=Unshown)
         except (ValueError, RecursionError):

@@ -131,7 +131,7 @@ def test_the_userinfo_when_connecting(client, connect, sandbox, room, user, bad)
     assert connect(user).id == before.id
 
 
-@pytest.mark.parametrize("account", [True, "", "x" * 201, {"id": 1}], ids=repr)
+@pytest.mark.parametrize("account", [True, "", "x" * 201, {"id": 1}], ids=["true", "empty", "long", "an object"])
 def test_a_userinfo_that_names_no_account(client, sandbox, user, account):
     """It becomes part of an index, and is told to the app."""
     callback = sandbox.authorize(begin(client, user), user)
@@ -142,7 +142,9 @@ def test_a_userinfo_that_names_no_account(client, sandbox, user, account):
 
 
 @pytest.mark.parametrize(
-    "rule", [{"how": "drop_before"}, {"how": "status", "status": 503}, {"how": "status", **BAD["10 MB"].rule}], ids=str
+    "rule",
+    [{"how": "drop_before"}, {"how": "status", "status": 503}, {"how": "status", **BAD["10 MB"].rule}],
+    ids=["no reply", "503", "10 MB"],
 )
 def test_a_userinfo_that_fails_once_is_asked_once_more(client, sandbox, user, rule):
     """Asking changes nothing, and the code that led there is used up."""
