@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actas.client import Client
 from actas.connecting import ConnectRequest
+from actas.device import DeviceRequest
 from actas.errors import ActasError
 from actas.files import FileReference
 from actas.records import Grant, GrantStatus, Job, JobError
@@ -17,6 +18,7 @@ __all__ = [
     "Cancellation",
     "Client",
     "ConnectRequest",
+    "DeviceRequest",
     "Disconnection",
     "FileReference",
     "Grant",

@@ -12,11 +12,12 @@ from actas.actions import ANY_PROVIDER, Actions
 from actas.client_auth import Assertions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
+from actas.device import DeviceConnector, DeviceRequest
 from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
 from actas.files import FileReference
 from actas.granting import GrantWriter
 from actas.importing.mapping import placeholder
-from actas.oauth import parse_tokens
+from actas.oauth import TokenEndpoint, parse_tokens
 from actas.providers import Provider, Providers
 from actas.records import Grant, Job
 from actas.refusing import AppBlacklist
@@ -101,12 +102,11 @@ class Client:
         check_user(user)
         check_redirect_uri(redirect_uri)
         scopes = self._scopes(known, scopes, actions)
-        client = self._room.vault.client_credentials(self.app, provider)
-        Assertions.of(self._room.vault, self.app, known, self._clock)  # that there is no key is better known now
+        endpoint = self._endpoint(known)  # that there is no key is better known now
         return self._connector.begin(
             user=user,
             provider=known,
-            client=client,
+            client=endpoint.client,
             redirect_uri=redirect_uri,
             scopes={*scopes, *known.base_scopes},
         )
@@ -115,18 +115,52 @@ class Client:
         """Finish what ``begin_connect`` began, with the whole URL the browser came back with.
 
         Raises:
-            InvalidRequest: this is no callback's URL.
+            InvalidRequest: this is no callback's URL; it has used up nothing.
             InvalidState: the state is unknown, used, older than ten minutes, or another user's.
             AccessDenied: the user said no.
-            ConnectError: the provider gave no tokens that work while the user is away.
+            ConnectError: the provider gave no tokens that work while the user is away, or it is not the provider that
+                answered. The user must connect again; a connection that was there before stays.
+            ProviderUnavailable: the provider's issuer does not say where its endpoints are; finish later.
         """
         check_user(user)
-        query, pending = self._connector.take_pending(callback_url, user=user)
-        provider = self._complete(str(pending["provider"]))
-        client = self._room.vault.client_credentials(self.app, provider.name)
-        assertions = Assertions.of(self._room.vault, self.app, provider, self._clock)
-        done = self._connector.finish(query, pending, provider, client, assertions)
+        # All that can fail on our side comes before the state is used up: then the same callback works later.
+        endpoint = self._endpoint(self._complete(self._connector.provider_of(callback_url, user=user)))
+        done = self._connector.finish(callback_url, user=user, endpoint=endpoint)
         return self._stored(user, done)
+
+    def begin_device_connect(
+        self,
+        *,
+        user: str,
+        provider: str,
+        scopes: Sequence[str] | None = None,
+        actions: Sequence[str] | None = None,
+    ) -> DeviceRequest:
+        """Begin to connect a user's account by a code that they enter on another device (RFC 8628).
+
+        Show them ``.user_code`` and ``.verification_uri``, and call ``finish_device_connect`` in this process.
+
+        Raises:
+            UnknownProvider, UnknownAction, InvalidRequest (also: the provider has no such thing), NotFound.
+            ConnectError: the provider gave no code.
+            ProviderUnavailable: the provider's issuer does not say where its endpoints are.
+        """
+        known = self._complete(provider)
+        check_user(user)
+        scopes = self._scopes(known, scopes, actions)
+        endpoint = self._endpoint(known)
+        return self._device_connector.begin(user=user, endpoint=endpoint, scopes={*scopes, *known.base_scopes})
+
+    def finish_device_connect(self, request: DeviceRequest) -> Grant:
+        """Wait until the user has entered the code, at most for ``request.expires_in``, and store the grant.
+
+        Raises:
+            AccessDenied: the user said no.
+            ConnectError: the user said nothing in time, or the provider gave no tokens that work while the user is away.
+                The user must connect again; a connection that was there before stays.
+        """
+        endpoint = self._endpoint(self._complete(request.provider))
+        return self._stored(request.user, self._device_connector.finish(request, endpoint))
 
     def store_grant(self, *, user: str, provider: str, account: str, tokens: Mapping[str, Any]) -> Grant:
         """Store the tokens of a connection the app made itself: a token endpoint's reply (RFC 6749 section 5.1).
@@ -339,7 +373,11 @@ class Client:
 
     @property
     def _connector(self) -> Connector:
-        return Connector(self.app, self._room.connects, self._room.http, self._clock)
+        return Connector(self.app, self._room.connects, self._clock)
+
+    @property
+    def _device_connector(self) -> DeviceConnector:
+        return DeviceConnector(self._clock)
 
     @property
     def _writer(self) -> JobWriter:
@@ -352,6 +390,12 @@ class Client:
     def _provider(self, name: str) -> Provider:
         check_text("provider", name, "the name of a provider")
         return self._providers[name]
+
+    def _endpoint(self, provider: Provider) -> TokenEndpoint:
+        """The provider's token endpoint, and what this app proves itself with there."""
+        vault = self._room.vault
+        client = vault.client_credentials(self.app, provider.name)
+        return TokenEndpoint(self._room.http, provider, client, Assertions.of(vault, self.app, provider, self._clock))
 
     def _complete(self, name: str) -> Provider:
         return self._providers.complete(self._provider(name).name, self._room.http)

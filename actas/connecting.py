@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import SecretStr
 
 from actas import oauth
-from actas.client_auth import Assertions
+from actas.accounts import account_of
 from actas.clock import Clock
 from actas.errors import (
     AccessDenied,
@@ -25,7 +26,7 @@ from actas.errors import (
     ProviderUnavailable,
     TokenEndpointError,
 )
-from actas.http import Http, NoReply, NotSent
+from actas.http import MAX_REPLY_BYTES, NoReply, NotSent, ReplyTooLarge
 from actas.providers import Provider
 from actas.settings import ClientCredentials
 from actas.stores.connects import Connects
@@ -34,8 +35,11 @@ from actas.unshown import Unshown
 #: How long a user may take at the provider.
 PENDING = timedelta(minutes=10)
 
-#: X wants the code within about 30 s of giving it; the whole of finish_connect stays below that.
+#: X wants the code within about 30 s of giving it; with asking whose account it is, it stays below that.
 SECONDS = 10
+
+#: What an answer may have (RFC 6749 section 4.1.2, RFC 9207); any others are ignored.
+ANSWER = ("code", "state", "error", "error_description", "error_uri", "iss", "scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,6 @@ class Connector:
 
     app: str
     connects: Connects
-    http: Http
     clock: Clock
 
     def begin(
@@ -91,83 +94,97 @@ class Connector:
         )
         return ConnectRequest(url)
 
-    def take_pending(self, callback_url: str, *, user: str) -> tuple[dict[str, str], dict[str, str | list[str]]]:
-        """The callback's parameters, and what ``begin`` kept for them.
+    def provider_of(self, callback_url: str, *, user: str) -> str:
+        """At which provider this was begun; that it is asked uses up nothing.
 
         Raises:
             InvalidRequest: this is no callback's URL.
             InvalidState: the state is unknown, used, too old, or another user's.
-            AccessDenied: the user said no.
-            ConnectError: the provider reports another error.
         """
-        query = _parameters(callback_url)
-        state = query.get("state")
-        if state is None:
-            raise InvalidRequest("callback_url has no state: pass the whole URL the browser came back with")
-        pending = self.connects.take(_key(state), app=self.app, user=user, now=self.clock())
+        state = _parameters(callback_url)["state"]
+        pending = self.connects.look(_key(state), app=self.app, user=user, now=self.clock())
         if pending is None:
             raise InvalidState
-        if (error := query.get("error")) == "access_denied":  # RFC 6749 section 4.1.2.1
-            raise AccessDenied(f"{pending['provider']}: the user said no")
-        if error is not None:
-            raise ConnectError(f"{pending['provider']}: the provider reported an error ({error[:64]!r})")
-        if not query.get("code"):
-            raise ConnectError("callback_url has no code")
-        return query, pending
+        return str(pending["provider"])
 
-    def finish(
-        self,
-        query: dict[str, str],
-        pending: dict[str, str | list[str]],
-        provider: Provider,
-        client: ClientCredentials,
-        assertions: Assertions | None = None,
-    ) -> Connected:
-        """Trade the code for tokens and ask whose account it is.
+    def finish(self, callback_url: str, *, user: str, endpoint: oauth.TokenEndpoint) -> Connected:
+        """Use up the state, trade the code for tokens, and ask whose account it is.
 
         Raises:
+            InvalidRequest, InvalidState: as ``provider_of``.
+            AccessDenied: the user said no.
             ConnectError: the provider did not give tokens, or not the kind that work while the user is away; or it is
                 not the provider that answered.
         """
-        check_issuer(query.get("iss"), provider)
-        verifier = _pkce(query["state"], str(pending["salt"])).verifier
-        endpoint = oauth.TokenEndpoint(self.http, provider, client, assertions)
-        try:
+        query = _parameters(callback_url)
+        pending = self.connects.take(_key(query["state"]), app=self.app, user=user, now=self.clock())
+        if pending is None:
+            raise InvalidState
+        provider = endpoint.provider
+        with explained(provider.name):
+            error = query.get("error")
+            if error is None or "iss" in query:  # who says "no" need not prove it; who says it is another is believed
+                check_issuer(query.get("iss"), provider)
+            if error == "access_denied":  # RFC 6749 section 4.1.2.1
+                raise AccessDenied(f"{provider.name}: the user said no ({error})")
+            if error is not None:
+                raise ConnectError(f"{provider.name}: the provider reported an error ({oauth.short(error)})")
             tokens = endpoint.exchange_code(
                 code=SecretStr(query["code"]),
-                verifier=verifier,
+                verifier=_pkce(query["state"], str(pending["salt"])).verifier,
                 redirect_uri=str(pending["redirect_uri"]),
                 seconds=SECONDS,
                 now=self.clock(),
             )
-            account = self._account(provider, tokens)
-        except ClientRefused:
-            raise ConnectError(f"{provider.name} refused the app's own client credentials") from None
-        except TokenEndpointError as error:
-            raise ConnectError(f"{provider.name} gave no tokens ({error.provider_code})") from None
-        except (NotSent, NoReply):
-            raise ConnectError(f"{provider.name} did not answer") from None
-        except ProviderUnavailable as error:
-            raise ConnectError(str(error)) from None
-        scopes = tokens.scopes if tokens.scopes is not None else frozenset(pending["scopes"])
-        return Connected(provider.name, account, client.client_id, scopes, tokens)
+            return connected(endpoint, tokens, asked=pending["scopes"])
 
-    def _account(self, provider: Provider, tokens: oauth.Tokens) -> str:
-        headers: dict[str, str | SecretStr] = {
-            "Authorization": SecretStr(f"Bearer {tokens.access_token.get_secret_value()}")
-        }
-        assert provider.whose_url is not None  # of a complete provider
-        headers |= provider.api_headers
-        reply = self.http.send("GET", provider.whose_url, headers=headers, seconds=SECONDS)
-        found = reply.json()
-        for name in provider.account_id:
-            found = found.get(name) if isinstance(found, dict) else None
-        if reply.status >= 300 or not isinstance(found, str | int):
-            raise ConnectError(f"{provider.name} did not tell whose account it is (HTTP {reply.status})")
-        return str(found)
+
+def connected(endpoint: oauth.TokenEndpoint, tokens: oauth.Tokens, *, asked: Iterable[str]) -> Connected:
+    """What new tokens connect: whose account, and with which scopes (those asked for, if the reply does not say).
+
+    Raises:
+        NotSent, NoReply, ConnectError.
+    """
+    account = account_of(endpoint.http, endpoint.provider, tokens)
+    scopes = tokens.scopes if tokens.scopes is not None else frozenset(asked)
+    return Connected(endpoint.provider.name, account, endpoint.client.client_id, scopes, tokens)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Say what an error at a provider means for whoever is connecting, and that they must begin again.
+
+    Raises:
+        AccessDenied, ConnectError.
+    """
+    kind = ConnectError
+    try:
+        yield
+    except ConnectError as error:
+        kind, what = type(error), str(error)
+    except ClientRefused as error:
+        what = f"{name} refused the app's own client credentials ({error.provider_code})"
+    except TokenEndpointError as error:
+        why = str(error) if error.provider_code == oauth.MALFORMED else error.provider_code
+        what = f"{name} gave no tokens ({why})"
+    except NotSent:
+        what = f"{name} cannot be reached"
+    except ReplyTooLarge:
+        what = f"{name} answered with more than {MAX_REPLY_BYTES:,} bytes"
+    except NoReply:
+        what = f"{name} did not answer"
+    except ProviderUnavailable as error:
+        what = str(error)
+    else:
+        return
+    raise kind(f"{what}; nothing was stored, and the user must connect again") from None
 
 
 def _parameters(callback_url: str) -> dict[str, str]:
+    """The parameters of an answer to an authorization request (RFC 6749 sections 4.1.2 and 4.1.2.1).
+
+    Whatever is no such answer is refused before anything is looked up, and uses up nothing.
+    """
     if not isinstance(callback_url, str):
         raise InvalidRequest("callback_url must be a string: the whole URL the browser came back with")
     try:
@@ -175,9 +192,14 @@ def _parameters(callback_url: str) -> dict[str, str]:
         values = Unshown(parse_qs(urlsplit(callback_url).query, keep_blank_values=True))
     except ValueError:
         raise InvalidRequest("callback_url is no URL: pass the whole URL the browser came back with") from None
-    if any(len(values[name]) > 1 for name in values):
+    if repeated := [name for name in values if len(values[name]) > 1]:
         # RFC 6749 section 3.1: parameters must not be included more than once.
-        raise InvalidRequest("callback_url repeats a parameter")
+        known = ", ".join(name for name in ANSWER if name in repeated)
+        raise InvalidRequest(f"callback_url repeats a parameter: {known or 'one that is none of ours'}")
+    if "state" not in values:
+        raise InvalidRequest("callback_url has no state: pass the whole URL the browser came back with")
+    if not ("error" in values or values.get("code", [""])[0]):
+        raise InvalidRequest("callback_url has neither code nor error: pass the whole URL the browser came back with")
     return Unshown((name, values[name][0]) for name in values)
 
 

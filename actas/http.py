@@ -44,6 +44,12 @@ class NoReply(ActasError):
     code = "no_reply"
 
 
+class ReplyTooLarge(NoReply):
+    """The reply has more than 1,000,000 bytes and was not read to its end; nobody here can know what it says."""
+
+    code = "reply_too_large"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     status: int
@@ -51,11 +57,28 @@ class Reply:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON, its objects unshown; None when it is not JSON: an error page is no reason to fall over."""
+        """The body as JSON, its objects unshown; None when it is not JSON: an error page is no reason to fall over.
+
+        Its label is not looked at. RFC 6749 section 5.1 wants application/json; who labels it otherwise has rotated the
+        token all the same, and what is in the reply exists nowhere else.
+        """
         try:
             return json.loads(self.body, object_hook=Unshown)
         except (ValueError, RecursionError):
             return None
+
+    @property
+    def kind(self) -> str:
+        """What sort of a reply it is, in words that show nothing of it; JSON is JSON whatever its label says."""
+        if 300 <= self.status < 400:
+            return "a redirect, which is not followed"
+        if not self.body.strip():
+            return "its body is empty"
+        if isinstance(found := self.json(), dict):
+            return "its body is JSON"
+        if found is None and self.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            return "its body is HTML"
+        return "its body is no JSON" if found is None else "its body is JSON, but no object"
 
 
 class Http:
@@ -115,7 +138,7 @@ class Http:
             try:
                 body = _bounded(response.iter_bytes())
                 if body is None:
-                    raise NoReply("the reply was too large")
+                    raise ReplyTooLarge
                 return Reply(response.status_code, response.headers, body)
             finally:
                 response.close()

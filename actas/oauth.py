@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
@@ -117,6 +118,32 @@ class TokenEndpoint:
             NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead, TokenEndpointError.
         """
         form: dict[str, str | SecretStr] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
+
+    def authorize_device(self, scopes: Iterable[str], *, seconds: float) -> Mapping[str, Any]:
+        """Ask for a code that a user enters elsewhere (RFC 8628 section 3.1); the reply's fields (section 3.2).
+
+        Raises:
+            NotSent, NoReply, ProviderUnavailable, ClientRefused, TokenEndpointError.
+        """
+        form: dict[str, str | SecretStr] = {"scope": scope} if (scope := " ".join(sorted(scopes))) else {}
+        reply = self._post(self.provider.device_url, form, seconds)
+        body = reply.json()
+        if reply.status < 300 and isinstance(body, dict) and not isinstance(body.get("error"), str):
+            return body
+        raise _refusal(self.provider, reply, None, "device endpoint", "code")
+
+    def exchange_device_code(self, device_code: SecretStr, *, seconds: float, now: datetime) -> Tokens:
+        """Ask whether the user has allowed it, and for the tokens (RFC 8628 section 3.4).
+
+        Raises:
+            NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead.
+            TokenEndpointError: also with those of section 3.5, which say to go on asking.
+        """
+        form: dict[str, str | SecretStr] = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+            "device_code": device_code,
+        }
         return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
 
     def revoke(self, token: SecretStr, *, hint: str, seconds: float) -> None:
@@ -272,24 +299,31 @@ def _refresh_lifetime(body: Mapping[str, object]) -> float | None:
     return None
 
 
-def _refusal(provider: Provider, reply: Reply, now: datetime | None = None) -> TokenEndpointError | ProviderUnavailable:
+def _refusal(
+    provider: Provider,
+    reply: Reply,
+    now: datetime | None = None,
+    endpoint: str = "token endpoint",
+    wanted: str = "tokens",
+) -> TokenEndpointError | ProviderUnavailable:
+    said = f"{provider.name}'s {endpoint} answered {reply.status} and no {wanted}"
     body = reply.json()
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, str):
         description = str(body.get("error_description", ""))
         if any(fatal.error == error and fatal.description in description for fatal in provider.fatal_errors):
-            return GrantDead(provider_code=_short(error))
+            return GrantDead(provider_code=short(error))
         if error in CLIENT_ERRORS:
-            return ClientRefused(provider_code=_short(error))
+            return ClientRefused(provider_code=short(error))
     if reply.status == 429:
         until = retry_at(reply.headers, provider.rate_limit_headers, now) if now else None
-        return ProviderBusy(f"{provider.name}'s token endpoint answered 429 and no tokens", until=until)
+        return ProviderBusy(said, until=until)
     if reply.status >= 500 or not isinstance(error, str):
-        return ProviderUnavailable(f"{provider.name}'s token endpoint answered {reply.status} and no tokens")
-    return TokenEndpointError(f"{provider.name}'s token endpoint refused: {_short(error)}", provider_code=_short(error))
+        return ProviderUnavailable(f"{said} ({reply.kind})")
+    return TokenEndpointError(f"{provider.name}'s {endpoint} refused: {short(error)}", provider_code=short(error))
 
 
-def _short(error: str) -> str:
+def short(error: str) -> str:
     """A provider's error code as we may show it: words, as all known ones are. What else is there may be a token."""
     return error if _CODE.fullmatch(error) else "unreadable"
 

@@ -350,7 +350,8 @@ class Exchange:
             life=life,
             exchange_id=answer.exchange_id,
         )
-        return replace(write, data_key=new_key)
+        # A reply that names scopes names all there are now (RFC 6749 section 5.1): a user may have taken some back.
+        return replace(write, data_key=new_key, scopes=tokens.scopes)
 
     def _store(self, grant: Grant, write: TokenWrite, answer: Answer, *, overtook: bool = False) -> Grant:
         """Write the tokens; an outage is waited out while this process lives."""

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from actas.cli import admin, demo, doctor, events, gates, grants, keys, looking, moving_in, settling, up
+from actas.cli import admin, connect, demo, doctor, events, gates, grants, keys, looking, moving_in, settling, up
 from actas.errors import ActasError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(admin.init)
 app.command()(doctor.doctor)
+app.command()(connect.connect)
 app.command("gates")(gates.list_gates)
 app.command("import-tokens")(moving_in.import_tokens)
 looking.jobs.command("resolve")(settling.resolve_job)

@@ -196,6 +196,7 @@ class Stack:
             "authorize_url": f"{sandbox}/i/oauth2/authorize",
             "token_url": f"{sandbox}/2/oauth2/token",
             "revoke_url": f"{sandbox}/2/oauth2/revoke",
+            "device_url": f"{sandbox}/i/oauth2/device/code",
             "api_url": sandbox,
         }
         lines = [f'{field} = "{url}"\n' for field, url in endpoints.items()]

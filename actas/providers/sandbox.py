@@ -15,6 +15,7 @@ SANDBOX = X.model_copy(
         "authorize_url": f"{HERE}/i/oauth2/authorize",
         "token_url": f"{HERE}/2/oauth2/token",
         "revoke_url": f"{HERE}/2/oauth2/revoke",
+        "device_url": f"{HERE}/i/oauth2/device/code",
         "api_url": HERE,
         "settle_seconds": 1.0,  # it shows at once what was posted
     }

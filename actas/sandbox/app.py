@@ -17,6 +17,7 @@ from actas.sandbox import pages
 from actas.sandbox.api import Api
 from actas.sandbox.connection import Dropped
 from actas.sandbox.control import Control
+from actas.sandbox.device import DeviceFlow, Devices
 from actas.sandbox.media import Shelf
 from actas.sandbox.misbehaviour import Misbehaviour
 from actas.sandbox.oauth import OAuth
@@ -41,8 +42,10 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
         duplicate_window=config.duplicate_window,
         refresh={client_id: client.refresh for client_id, client in config.clients.items()},
     )
+    devices = Devices(clock)
     misbehaviour = Misbehaviour()
     clients = dict(config.clients)  # the control surface may register others
+    oauth = OAuth(clients, books, devices, misbehaviour, clock)
 
     async def home(_: Request) -> Response:
         return HTMLResponse(pages.timeline_page(books.latest(POSTS_ON_THE_PAGE)), headers=pages.HEADERS)
@@ -50,9 +53,10 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
     return Starlette(
         routes=[
             Route("/", home),
-            *OAuth(clients, books, misbehaviour, clock).routes(),
+            *oauth.routes(),
+            *DeviceFlow(devices, oauth, misbehaviour).routes(),
             *Api(books, Shelf(clock), misbehaviour).routes(),
-            *Control(clients, books, misbehaviour, clock).routes(),
+            *Control(clients, books, devices, misbehaviour, clock).routes(),
         ],
         exception_handlers={ValidationError: _misasked, ClientDisconnect: _left, Exception: _crashed},
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from actas.sandbox.device import Devices
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.state import Books
     from actas.sandbox.steered_clock import SteeredClock
@@ -50,10 +51,16 @@ class Registration(BaseModel, extra="forbid"):
 
 class Control:
     def __init__(
-        self, clients: dict[str, Client], books: Books, misbehaviour: Misbehaviour, clock: SteeredClock
+        self,
+        clients: dict[str, Client],
+        books: Books,
+        devices: Devices,
+        misbehaviour: Misbehaviour,
+        clock: SteeredClock,
     ) -> None:
         self._clients = clients
         self._books = books
+        self._devices = devices
         self._misbehaviour = misbehaviour
         self._clock = clock
         self._former: list[Client] = []
@@ -81,7 +88,7 @@ class Control:
         """Every credential ever issued here: what must be found nowhere else."""
         ever = [*self._former, *self._clients.values()]
         known = [client.secret.get_secret_value() for client in ever if client.secret]
-        return JSONResponse({"tokens": known + self._books.credentials()})
+        return JSONResponse({"tokens": known + self._books.credentials() + self._devices.codes()})
 
     async def held(self, _: Request) -> Response:
         return JSONResponse({"held": self._misbehaviour.held})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 #: tweets is POST /2/tweets, and post and delete are GET and DELETE /2/tweets/{id}; timeline, retweets and likes are
-#: those of /2/users/{id}; the last five are of media.
+#: those of /2/users/{id}; device gives codes; the last five are of media.
 Endpoint = Literal[
     "token",
     "tweets",
@@ -30,6 +30,7 @@ Endpoint = Literal[
     "delete",
     "retweets",
     "likes",
+    "device",
     "initialize",
     "append",
     "finalize",
@@ -49,8 +50,10 @@ How = Literal[
     "empty",  # 200 and no body; nothing done
     "no_expires_in",  # token: done, and the reply does not say expires_in
     "keep_refresh_token",  # token: no new refresh token in the reply, and the old one stays valid
+    "altered",  # token: done, and the reply has {headers}, and the fields of {body} instead of its own; null: none
+    "long_tokens",  # token: done, and the tokens have 16,384 characters; they work
 ]
-TOKEN_ONLY = frozenset({"no_expires_in", "keep_refresh_token"})
+TOKEN_ONLY = frozenset({"no_expires_in", "keep_refresh_token", "altered", "long_tokens"})
 
 
 class Rule(BaseModel, frozen=True, extra="forbid"):
@@ -74,6 +77,8 @@ class Rule(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"{self.how} is for the token endpoint")
         if (self.seconds is None) == (self.how == "slow"):
             raise ValueError("seconds goes with slow, and slow with seconds")
+        if self.how == "altered" and not isinstance(self.body, dict):
+            raise ValueError("altered goes with a body of fields")
         if (self.status is None) == (self.how in {"status", "status_after"}):
             raise ValueError("status goes with how=status or status_after, and they with it")
         return self

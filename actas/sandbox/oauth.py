@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from actas.clock import Clock
     from actas.sandbox.config import Client
+    from actas.sandbox.device import Devices
     from actas.sandbox.misbehaviour import Misbehaviour
     from actas.sandbox.records import Issued
     from actas.sandbox.state import Books
@@ -41,6 +42,9 @@ USERNAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 section 4.2
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
 
+#: Characters of a long token: as many as an identity provider's with all of a user's groups in it.
+LONG = 16_384
+
 #: X says invalid_request where RFC 6749 section 5.2 says invalid_grant.
 DESCRIPTIONS = {
     Reason.CODE: "Value passed for the authorization code was invalid.",
@@ -52,11 +56,17 @@ DESCRIPTIONS = {
 
 class OAuth:
     def __init__(
-        self, clients: Mapping[str, Client], books: Books, misbehaviour: Misbehaviour, clock: Clock = utc_now
+        self,
+        clients: Mapping[str, Client],
+        books: Books,
+        devices: Devices,
+        misbehaviour: Misbehaviour,
+        clock: Clock = utc_now,
     ) -> None:
         self._clients = clients
         self._authentication = ClientAuthentication(clients, clock)
         self._books = books
+        self._devices = devices
         self._misbehaviour = misbehaviour
 
     def routes(self) -> list[BaseRoute]:
@@ -70,14 +80,14 @@ class OAuth:
     # --- the authorization endpoint (RFC 6749 section 4.1.1) ---------------------------------------------------------
 
     async def ask(self, request: Request) -> Response:
-        fields = _strings(request.query_params)
+        fields = strings(request.query_params)
         if bad := self._refuse(fields):
             return bad
         carried = {name: fields[name] for name in AUTHORIZATION_FIELDS}
         return HTMLResponse(pages.authorization_page(carried, fields["scope"].split()), headers=pages.HEADERS)
 
     async def decide(self, request: Request) -> Response:
-        fields = _strings(await request.form())
+        fields = strings(await request.form())
         if bad := self._refuse(fields):
             return bad
         if fields.get("decision") != "allow":
@@ -110,30 +120,36 @@ class OAuth:
     # --- the token endpoint (RFC 6749 section 3.2) and revocation (RFC 7009) -----------------------------------------
 
     async def token(self, request: Request) -> Response:
-        form = _strings(await request.form())
+        form = strings(await request.form())
         username = self._books.username_of(form.get("refresh_token") or form.get("code") or "")
+        username = username or self._devices.username_of(form.get("device_code", ""))
         rule = self._misbehaviour.take("token", username)
         how = rule.how if rule else None
 
         def act() -> Response:
-            client_id = self._authentication.client_id(request, form)
+            client_id = self.authenticate(request, form)
             issued = self._issue(client_id, form, keep=how == "keep_refresh_token")
+            if how == "long_tokens":
+                issued = self._books.lengthen(issued, LONG)
             body = token_body(issued, self._clients[client_id])
             if how == "no_expires_in":
                 del body["expires_in"]
-            return JSONResponse(body, headers={"cache-control": "no-store"})  # RFC 6749 section 5.1
+            if rule and how == "altered":
+                body = {name: value for name, value in {**body, **rule.body}.items() if value is not None}
+            headers = {"cache-control": "no-store"} | (rule.headers if rule else {})  # RFC 6749 section 5.1
+            return JSONResponse(body, headers=headers)
 
-        return await self._misbehaviour.serve(request, rule, lambda: self._answer(act, counted=True))
+        return await self._misbehaviour.serve(request, rule, lambda: self.answer(act, counted=True))
 
     async def revoke(self, request: Request) -> Response:
-        form = _strings(await request.form())
+        form = strings(await request.form())
         rule = self._misbehaviour.take("revoke", self._books.username_of(form.get("token", "")))
 
         def act() -> Response:
-            self._books.revoke(_required(form, "token"), client_id=self._authentication.client_id(request, form))
+            self._books.revoke(_required(form, "token"), client_id=self.authenticate(request, form))
             return JSONResponse({"revoked": True})
 
-        return await self._misbehaviour.serve(request, rule, lambda: self._answer(act, counted=False))
+        return await self._misbehaviour.serve(request, rule, lambda: self.answer(act, counted=False))
 
     def _issue(self, client_id: str, form: Mapping[str, str], *, keep: bool) -> Issued:
         match _required(form, "grant_type"):
@@ -149,9 +165,16 @@ class OAuth:
                 )
             case "refresh_token":
                 return self._books.refresh(_required(form, "refresh_token"), client_id=client_id, keep=keep)
-        raise OAuthError(400, "unsupported_grant_type", "The grant type is authorization_code or refresh_token.")
+            case "urn:ietf:params:oauth:grant-type:device_code":
+                username, scopes = self._devices.redeem(_required(form, "device_code"), client_id)
+                return self._books.make_grants(client_id, [username], scopes)[0]
+        raise OAuthError(400, "unsupported_grant_type", "The grant type is none of those of this sandbox.")
 
-    def _answer(self, act: Callable[[], Response], *, counted: bool) -> Response:
+    def authenticate(self, request: Request, form: Mapping[str, str]) -> str:
+        """The client's id, proven in the way it is registered for."""
+        return self._authentication.client_id(request, form)
+
+    def answer(self, act: Callable[[], Response], *, counted: bool) -> Response:
         try:
             return act()
         except Refused as refused:
@@ -178,7 +201,7 @@ def _request_error(fields: Mapping[str, str]) -> str | None:
     return None if scopes and scopes <= SCOPES else "invalid_scope"
 
 
-def _strings(fields: FormData | QueryParams) -> dict[str, str]:
+def strings(fields: FormData | QueryParams) -> dict[str, str]:
     return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 

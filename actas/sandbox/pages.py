@@ -1,4 +1,4 @@
-"""The two pages for people, and the one for errors. Everything that comes from outside is escaped."""
+"""The pages for people, and the one for errors. Everything that comes from outside is escaped."""
 
 from __future__ import annotations
 
@@ -55,6 +55,28 @@ def authorization_page(request: Mapping[str, str], scopes: Iterable[str]) -> str
 <button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>
 </form>""",
     )
+
+
+def device_page(user_code: str, client_id: str | None, scopes: Iterable[str]) -> str:
+    """Where a user enters the code that a device shows (RFC 8628 section 3.3); one that is known says who asks."""
+    options = "".join(f'<option value="{escape(account)}">' for account in USUAL_ACCOUNTS)
+    items = "".join(f"<li>{escape(scope)}</li>" for scope in sorted(scopes))
+    asks = f"<p>{escape(client_id)} asks, for these scopes:</p><ul>{items}</ul>" if client_id else ""
+    return _page(
+        "Enter a code",
+        f"""<h1>The sandbox asks: which code does your device show?</h1>
+<form method="post">
+<input name="user_code" aria-label="code" value="{escape(user_code)}" required autofocus autocomplete="off">
+<p>Only if you began this yourself. It may then post as …</p>
+<input name="account" aria-label="account" list="accounts" value="{escape(USUAL_ACCOUNTS[0])}" required>
+<datalist id="accounts">{options}</datalist>{asks}
+<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>
+</form>""",
+    )
+
+
+def notice_page(message: str) -> str:
+    return _page(message, f"<h1>{escape(message)}</h1><p>You may close this window.</p>")
 
 
 def timeline_page(posts: Sequence[Post]) -> str:

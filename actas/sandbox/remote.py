@@ -134,14 +134,34 @@ class SandboxControl:
             status, location, body = _request("POST", urljoin(url, form.action or url), form=fields)
         if status == 302 and location:
             return location
-        title = re.search(r"<title>(.*?)</title>", body)
-        raise SandboxError(f"the sandbox answers {status}: {unescape(title[1]) if title else 'no page'}")
+        raise SandboxError(f"the sandbox answers {status}: {_title(body)}")
+
+    def enter_code(self, page: str, user_code: str, account: str, *, allow: bool = True) -> None:
+        """Do what a user and a browser do with the code that a device shows (RFC 8628 section 3.3).
+
+        Raises:
+            SandboxError: the sandbox shows an error page, with its words.
+        """
+        status, _, body = _request("GET", page)
+        form = _Form()
+        form.feed(body)
+        if status == 200:
+            fields = form.fields | {"user_code": user_code, "account": account}
+            fields["decision"] = "allow" if allow else "deny"
+            status, _, body = _request("POST", urljoin(page, form.action or page), form=fields)
+        if status != 200:
+            raise SandboxError(f"the sandbox answers {status}: {_title(body)}")
 
     def _call(self, method: str, name: str, body: object = None) -> Any:
         status, _, text = _request(method, f"{self.base_url}/_sandbox/{name}", json_body=body)
         if status >= 300:
             raise SandboxError(f"the sandbox answers {status} to {method} {name}: {text}")
         return json.loads(text)
+
+
+def _title(page: str) -> str:
+    title = re.search(r"<title>(.*?)</title>", page)
+    return unescape(title[1]) if title else "no page"
 
 
 class _Form(HTMLParser):

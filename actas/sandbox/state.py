@@ -158,6 +158,20 @@ class Books:
             self._counts["exchanges"] += 1
             return self._issue(family, self._access_life, now, with_refresh=rotate, in_force=found)
 
+    def lengthen(self, issued: Issued, characters: int) -> Issued:
+        """The same tokens, so many characters long; the shorter ones were never given to anybody."""
+        with self._lock:
+            return replace(
+                issued,
+                access_token=self._lengthened(issued.access_token, characters),
+                refresh_token=issued.refresh_token and self._lengthened(issued.refresh_token, characters),
+            )
+
+    def _lengthened(self, token: str, characters: int) -> str:
+        longer = token + secrets.token_urlsafe(characters)[: characters - len(token)]
+        self._tokens[longer] = self._tokens.pop(token)
+        return longer
+
     def revoke(self, token: str, *, client_id: str) -> None:
         """End the family of a token, or it alone, by its client's profile (RFC 7009 section 2.1).
 

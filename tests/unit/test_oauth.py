@@ -253,7 +253,29 @@ def test_an_error_beside_tokens_does_not_cost_them():
     ],
 )
 def test_what_is_no_oauth_reply_is_an_outage_and_blames_nobody(status, body):
-    with pytest.raises(ProviderUnavailable, match=f"^x's token endpoint answered {status} and no tokens$"):
+    with pytest.raises(
+        ProviderUnavailable, match=rf"^x's token endpoint answered {status} and no tokens( \([a-zA-Z, ]+\))?$"
+    ):
+        read(status, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b"", "its body is empty"),
+        (200, b" \n", "its body is empty"),
+        (200, b"<html>captive portal</html>", "its body is HTML"),
+        (200, b"\xef\xbb\xbf\n<!doctype html>", "its body is HTML"),
+        (200, b"access_token=a&token_type=bearer", "its body is no JSON"),
+        (200, b'{"access_token": "a"', "its body is no JSON"),
+        (200, b"[]", "its body is JSON, but no object"),
+        (200, b"1", "its body is JSON, but no object"),
+        (200, b"{}", "its body is JSON"),
+        (302, b'{"access_token": "a"}', "a redirect, which is not followed"),
+    ],
+)
+def test_an_outage_says_what_sort_of_a_reply_there_was(status, body, words):
+    with pytest.raises(ProviderUnavailable, match=rf"answered {status} and no tokens \({words}\)$"):
         read(status, body)
 
 

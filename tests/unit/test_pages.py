@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actas.http import NoReply, NotSent, NotWritten
+from actas.http import NoReply, NotSent, NotWritten, ReplyTooLarge
 from actas.webhooks import BadWebhook
 
 REPOSITORY = Path(__file__).parents[2]
@@ -53,6 +53,6 @@ def test_what_operators_are_told_to_look_for_in_the_log_is_what_is_logged():
 def test_however_the_last_try_of_an_event_ended_the_page_says_what_that_is():
     page, code = (REPOSITORY / "docs/operations.md").read_text(), (REPOSITORY / "scheduler/deliver.py").read_text()
     ends = set(re.findall(r'(?:bury|_not_arrived)\(row, "(\w+)"', code))
-    ends |= {error.code for error in (NotSent, NotWritten, NoReply, BadWebhook)}
+    ends |= {error.code for error in (NotSent, NotWritten, NoReply, ReplyTooLarge, BadWebhook)}
     assert "unsendable" in ends
     assert {end for end in ends if not re.search(rf"`(last=)?{end}`", page)} == set()
