@@ -13,6 +13,8 @@ from actas.sandbox.misbehaviour import Rule
 from actas.sandbox.oauth import SCOPES, USERNAME, token_body
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -50,13 +52,19 @@ class Registration(BaseModel, extra="forbid"):
 
 class Control:
     def __init__(
-        self, clients: dict[str, Client], books: Books, misbehaviour: Misbehaviour, clock: SteeredClock
+        self,
+        clients: dict[str, Client],
+        books: Books,
+        misbehaviour: Misbehaviour,
+        clock: SteeredClock,
+        more_credentials: Callable[[], list[str]] = list,
     ) -> None:
         self._clients = clients
         self._books = books
         self._misbehaviour = misbehaviour
         self._clock = clock
         self._former: list[Client] = []
+        self._more_credentials = more_credentials
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -81,7 +89,7 @@ class Control:
         """Every credential ever issued here: what must be found nowhere else."""
         ever = [*self._former, *self._clients.values()]
         known = [client.secret.get_secret_value() for client in ever if client.secret]
-        return JSONResponse({"tokens": known + self._books.credentials()})
+        return JSONResponse({"tokens": known + self._books.credentials() + self._more_credentials()})
 
     async def held(self, _: Request) -> Response:
         return JSONResponse({"held": self._misbehaviour.held})

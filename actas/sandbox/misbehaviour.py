@@ -6,6 +6,7 @@ All of it lives on the server's event loop: between two awaits nothing else runs
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, model_validator
@@ -48,6 +49,7 @@ How = Literal[
     "malformed",  # 200 and a page of HTML; nothing done
     "empty",  # 200 and no body; nothing done
     "no_expires_in",  # token: done, and the reply does not say expires_in
+    "changed",  # done; the fields of {body} take the place of the reply's own, null takes one out
     "keep_refresh_token",  # token: no new refresh token in the reply, and the old one stays valid
 ]
 TOKEN_ONLY = frozenset({"no_expires_in", "keep_refresh_token"})
@@ -147,6 +149,8 @@ class Misbehaviour:
                 return _canned(rule)
             case "hold_after":
                 await self._hold(request)
+            case "changed":
+                return _changed(reply, rule.body)
         return reply
 
     async def _hold(self, request: Request) -> bool:
@@ -166,6 +170,18 @@ class Misbehaviour:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _changed(reply: Response, fields: Any) -> Response:
+    """Where the reply is no JSON object, it stays as it is."""
+    try:
+        body = json.loads(bytes(reply.body))
+    except ValueError:
+        return reply
+    if not isinstance(body, dict):
+        return reply
+    body |= fields
+    return JSONResponse({name: value for name, value in body.items() if value is not None}, reply.status_code)
 
 
 def _canned(rule: Rule) -> Response:
