@@ -14,7 +14,7 @@ SPREAD := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up example-fastapi example-flask example-django
-.PHONY: test test-unit test-attacks test-faults test-scale test-contract test-system screenshot chaos check format clean
+.PHONY: test test-unit test-kit test-attacks test-faults test-scale test-contract test-system screenshot chaos check format clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ test: $(READY) ## what is claimed, tried: rules, real servers, attacks (long one
 
 test-unit: $(READY) ## the pure rules only, in seconds
 	$(BIN)/pytest tests/unit $(ARGS)
+
+test-kit: $(READY) ## every built-in provider and action through the test kit (actas.testing), and planted mistakes
+	$(BIN)/pytest tests/kit --numprocesses=2 --dist=loadscope $(ARGS)
 
 test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role's credentials gets nothing
 	$(BIN)/pytest tests/attacks $(SPREAD) $(ARGS)

@@ -156,7 +156,7 @@ class Client:
 
         Raises:
             AccessDenied: the user said no.
-            ConnectError: the user said nothing in time, or the provider gave no tokens that work while the user is away.
+            ConnectError: the user said nothing in time, or the provider gave no tokens that work while they are away.
                 The user must connect again; a connection that was there before stays.
         """
         endpoint = self._endpoint(self._complete(request.provider))

@@ -109,10 +109,17 @@ class Stack:
             file = self.role_file(role)
             env_files.write(file, env_files.read(file) | self._common)
 
+    def start_sandbox(self) -> None:
+        """Start the sandbox alone, for who does everything else in a process of their own; from :meth:`install` on."""
+        sandbox = self._new_sandbox()
+        self.processes = {sandbox.name: sandbox}
+        sandbox.launch()
+        sandbox.wait_ready()
+
     def start_processes(self) -> None:
         place, worker = self._place, self.role_env("worker")
         everybody = [
-            processes.sandbox(place, self._write_sandbox_config(), self._address("sandbox"), self._common),
+            self._new_sandbox(),
             *(
                 processes.worker(place, f"worker{n + 1}", self._concurrency, worker, app=self._worker_app)
                 for n in range(self._workers)
@@ -186,6 +193,9 @@ class Stack:
     def role_env(self, role: str) -> dict[str, str]:
         """Return what a process of one of ROLES is told; from :meth:`install` on."""
         return env_files.read(self.role_file(role)) | self._settings
+
+    def _new_sandbox(self) -> processes.Process:
+        return processes.sandbox(self._place, self._write_sandbox_config(), self._address("sandbox"), self._common)
 
     def _address(self, name: str) -> str:
         return f"{HOST}:{self._ports[name]}"

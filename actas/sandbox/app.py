@@ -21,6 +21,7 @@ from actas.sandbox.device import DeviceFlow, Devices
 from actas.sandbox.media import Shelf
 from actas.sandbox.misbehaviour import Misbehaviour
 from actas.sandbox.oauth import OAuth
+from actas.sandbox.stage import NoPersona, Stage
 from actas.sandbox.state import Books
 from actas.sandbox.steered_clock import SteeredClock
 
@@ -46,6 +47,7 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
     misbehaviour = Misbehaviour()
     clients = dict(config.clients)  # the control surface may register others
     oauth = OAuth(clients, books, devices, misbehaviour, clock)
+    stage = Stage(config.personas, clock)
 
     async def home(_: Request) -> Response:
         return HTMLResponse(pages.timeline_page(books.latest(POSTS_ON_THE_PAGE)), headers=pages.HEADERS)
@@ -56,9 +58,15 @@ def build(config: Config, clock: Clock = utc_now) -> Starlette:
             *oauth.routes(),
             *DeviceFlow(devices, oauth, misbehaviour).routes(),
             *Api(books, Shelf(clock), misbehaviour).routes(),
-            *Control(clients, books, devices, misbehaviour, clock).routes(),
+            *stage.routes(),
+            *Control(clients, books, devices, misbehaviour, clock, stage.credentials).routes(),
         ],
-        exception_handlers={ValidationError: _misasked, ClientDisconnect: _left, Exception: _crashed},
+        exception_handlers={
+            ValidationError: _misasked,
+            ClientDisconnect: _left,
+            NoPersona: _unknown,
+            Exception: _crashed,
+        },
     )
 
 
@@ -68,6 +76,10 @@ async def _misasked(_: Request, error: Exception) -> Response:
     found = error.errors(include_input=False, include_url=False, include_context=False)
     wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found)
     return JSONResponse({"error": wrong}, 400)
+
+
+async def _unknown(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 404)
 
 
 async def _left(_: Request, __: Exception) -> Response:

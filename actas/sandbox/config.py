@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveI
 
 from actas.errors import SettingsError
 from actas.providers.model import RefreshProfile
+from actas.sandbox.personas import Persona, PersonaName
 from actas.sandbox.state import DUPLICATE_WINDOW
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     #: 0: any free port; the line printed at the start says which.
     port: int = Field(default=0, ge=0, le=65535)
     clients: dict[str, Client]
+    #: What stands in for other providers, at /p/<name>.
+    personas: dict[PersonaName, Persona] = {}
     access_seconds: PositiveInt = 7200
     #: Lifetime of the access token that comes with the code exchange, where it is to differ from the later ones.
     first_access_seconds: PositiveInt | None = None

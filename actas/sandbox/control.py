@@ -13,6 +13,8 @@ from actas.sandbox.misbehaviour import Rule
 from actas.sandbox.oauth import SCOPES, USERNAME, token_body
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -57,6 +59,7 @@ class Control:
         devices: Devices,
         misbehaviour: Misbehaviour,
         clock: SteeredClock,
+        more_credentials: Callable[[], list[str]] = list,
     ) -> None:
         self._clients = clients
         self._books = books
@@ -64,6 +67,7 @@ class Control:
         self._misbehaviour = misbehaviour
         self._clock = clock
         self._former: list[Client] = []
+        self._more_credentials = more_credentials
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -88,7 +92,8 @@ class Control:
         """Every credential ever issued here: what must be found nowhere else."""
         ever = [*self._former, *self._clients.values()]
         known = [client.secret.get_secret_value() for client in ever if client.secret]
-        return JSONResponse({"tokens": known + self._books.credentials() + self._devices.codes()})
+        more = self._devices.codes() + self._more_credentials()
+        return JSONResponse({"tokens": known + self._books.credentials() + more})
 
     async def held(self, _: Request) -> Response:
         return JSONResponse({"held": self._misbehaviour.held})

@@ -6,6 +6,7 @@ All of it lives on the server's event loop: between two awaits nothing else runs
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, model_validator
@@ -49,6 +50,7 @@ How = Literal[
     "malformed",  # 200 and a page of HTML; nothing done
     "empty",  # 200 and no body; nothing done
     "no_expires_in",  # token: done, and the reply does not say expires_in
+    "changed",  # done; the fields of {body} take the place of the reply's own, null takes one out
     "keep_refresh_token",  # token: no new refresh token in the reply, and the old one stays valid
     "altered",  # token: done, and the reply has {headers}, and the fields of {body} instead of its own; null: none
     "long_tokens",  # token: done, and the tokens have 16,384 characters; they work
@@ -152,6 +154,8 @@ class Misbehaviour:
                 return _canned(rule)
             case "hold_after":
                 await self._hold(request)
+            case "changed":
+                return _changed(reply, rule.body)
         return reply
 
     async def _hold(self, request: Request) -> bool:
@@ -171,6 +175,18 @@ class Misbehaviour:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _changed(reply: Response, fields: Any) -> Response:
+    """Where the reply is no JSON object, it stays as it is."""
+    try:
+        body = json.loads(bytes(reply.body))
+    except ValueError:
+        return reply
+    if not isinstance(body, dict):
+        return reply
+    body |= fields
+    return JSONResponse({name: value for name, value in body.items() if value is not None}, reply.status_code)
 
 
 def _canned(rule: Rule) -> Response:

@@ -22,7 +22,8 @@ class Wall:
 
 
 WALLS = (
-    Wall(("worker",), only=("worker/",)),
+    # The test kit runs the worker's own code in its process, beside the stack: it is above all of them.
+    Wall(("worker",), only=("worker/", "actas/testing/")),
     Wall(("scheduler",), only=("scheduler/",)),
     Wall(
         ("celery", "kombu", "billiard", "vine"),
@@ -34,8 +35,10 @@ WALLS = (
     Wall(("pymongo", "bson", "gridfs"), only=("actas/stores/",)),
     # From the top down: the console starts the stack, the stack starts the sandbox.
     Wall(("actas.cli",), only=("actas/cli/",)),
-    Wall(("actas.embedded",), only=("actas/embedded/", "actas/cli/")),
-    Wall(("actas.sandbox",), only=("actas/sandbox/", "actas/embedded/", "actas/cli/")),
+    Wall(("actas.embedded",), only=("actas/embedded/", "actas/cli/", "actas/testing/")),
+    Wall(("actas.sandbox",), only=("actas/sandbox/", "actas/embedded/", "actas/cli/", "actas/testing/")),
+    Wall(("actas.testing",), only=("actas/testing/",)),
+    Wall(("pytest", "_pytest"), only=("actas/testing/",)),
 )
 
 
@@ -135,6 +138,8 @@ def test_every_module_of_the_house_is_looked_at():
         ("actas/sandbox/app.py", "from actas.embedded import stack"),
         ("actas/embedded/stack.py", "from actas.cli import app"),
         ("worker/run.py", "from actas.sandbox import state"),
+        ("actas/cli/doctor.py", "from actas.testing import ProviderBattery"),
+        ("actas/client.py", "import pytest"),
         # wherever it stands
         ("worker/run.py", "def f():\n    def g():\n        import celery"),
         ("worker/run.py", "class C:\n    import celery"),
@@ -165,6 +170,7 @@ def test_a_planted_violation_is_caught(tmp_path, path, source):
         ("actas/stores/jobs.py", "from pymongo.errors import BulkWriteError\nfrom .database import translated"),
         ("actas/cli/up.py", "from actas.embedded.stack import Stack"),
         ("actas/embedded/stack.py", "from actas.sandbox import config"),
+        ("actas/testing/world.py", "import pytest\nfrom worker.run import run\nfrom actas.sandbox import remote"),
         # names that only look alike
         (
             "actas/client.py",
