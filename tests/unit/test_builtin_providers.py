@@ -140,10 +140,22 @@ class Script:
         return self.answers.pop(0)
 
 
+@dataclass
+class Pending:
+    """In the place of ``actas.stores.connects.Connects``: what was begun is there once."""
+
+    begun: dict[str, Any]
+
+    def take(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return self.begun
+
+
 def connected(name: str, tokens: dict[str, Any], account: Any, asked: list[str]):
     provider, script = BUILT_IN[name], Script([reply(200, tokens), reply(200, account)])
     pending = {"salt": "salt", "redirect_uri": "https://app.example/callback", "scopes": asked}
-    done = Connector("demo", None, script, lambda: NOW).finish({"state": "s", "code": "c"}, pending, provider, CLIENT)
+    endpoint = TokenEndpoint(script, provider, CLIENT)
+    callback = "https://app.example/callback?state=s&code=c"
+    done = Connector("demo", Pending(pending), lambda: NOW).finish(callback, user="u", endpoint=endpoint)
     return done, script.asked
 
 

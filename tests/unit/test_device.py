@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from actas.device import INTERVAL_SECONDS, LONGEST, DeviceConnector
 from actas.errors import ConnectError, InvalidRequest
 from actas.http import Http
+from actas.oauth import TokenEndpoint
 from actas.providers import BUILT_IN
 from actas.settings import ClientCredentials
 from tests.unit.peer import Peer, http_reply, reset
@@ -86,9 +87,7 @@ def time():
 
 @pytest.fixture
 def connector(time):
-    http = Http()
-    yield DeviceConnector(http, lambda: NOW + timedelta(seconds=time.passed), time.sleep, time.monotonic)
-    http.close()
+    return DeviceConnector(lambda: NOW + timedelta(seconds=time.passed), time.sleep, time.monotonic)
 
 
 @pytest.fixture
@@ -102,15 +101,21 @@ CLIENT = ClientCredentials(client_id="c", client_secret=SecretStr("s"))
 
 
 @pytest.fixture
-def begin(connector, profile):
-    return lambda **changed: connector.begin(
-        user="alice", provider=profile.model_copy(update=changed), client=CLIENT, scopes=["b", "a", "c"]
-    )
+def endpoint(profile):
+    """The provider's endpoint; with changes to its profile."""
+    http = Http()
+    yield lambda **changed: TokenEndpoint(http, profile.model_copy(update=changed), CLIENT)
+    http.close()
 
 
 @pytest.fixture
-def finish(connector, profile, begin):
-    return lambda: connector.finish(begin(), profile, CLIENT)
+def begin(connector, endpoint):
+    return lambda **changed: connector.begin(user="alice", endpoint=endpoint(**changed), scopes=["b", "a", "c"])
+
+
+@pytest.fixture
+def finish(connector, endpoint, begin):
+    return lambda: connector.finish(begin(), endpoint())
 
 
 def test_a_code_is_asked_for_and_shown_to_the_user_only(there, begin):
