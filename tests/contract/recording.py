@@ -41,7 +41,8 @@ class Recording:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         assert not urlsplit(url).query, "a query is given as one, or it would be written in two ways"
-        request = Request(method, url, dict(query or {}), json if content is None else content)
+        kind = {name.lower(): value for name, value in (headers or {}).items()}.get("content-type", "application/json")
+        request = Request(method, url, dict(query or {}), json, content, kind)
         operation = operation_of(request, self._known)
         self.requests.append(request)
         self.operations.append(operation)
@@ -49,7 +50,7 @@ class Recording:
         return Answer(operation.status, {}, Reply(operation.status, {}, json_.dumps(body).encode()).json())
 
     def stored(self, file: FileReference, start: int, size: int) -> bytes:
-        return b"\0" * size
+        return b"\0" * min(size, file.size - start)
 
 
 def exercise(action: Action[Any], payload: Any, http: Recording, search: Search) -> None:

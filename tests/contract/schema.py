@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import HTTP
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
 Schema = Mapping[str, Any]
+
+TEXT: Schema = {"type": "string"}
 
 
 class NotInContract(AssertionError):
@@ -58,6 +62,19 @@ class Request:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
+    #: A body that is not JSON, as it is.
+    content: bytes | None = field(default=None, repr=False)
+    content_type: str = "application/json"
+
+    def fields(self, schema: Schema) -> Any:
+        """The body as its schema is about it; of a form (RFC 7578), the parts by their names."""
+        if self.content is None:
+            return self.json
+        head = f"Content-Type: {self.content_type}\r\n\r\n".encode()
+        parts = message_from_bytes(head + self.content, policy=HTTP).iter_parts()
+        named = {part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts}
+        known = schema["properties"]
+        return {name: _written(value.decode("latin-1"), known.get(name, TEXT)) for name, value in named.items()}
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -79,9 +96,11 @@ def operation_of(request: Request, operations: Sequence[Operation]) -> Operation
         raise NotInContract(f"{request} is no operation of the contract; known: {known}")
     wrong = [*_wrong_parameters(operation, parameters), *_wrong_query(operation, request.query)]
     if operation.body is None:
-        wrong += ["it has a body, and takes none"] if request.json is not None else []
+        wrong += ["it has a body, and takes none"] if (request.json, request.content) != (None, None) else []
+    elif (kind := request.content_type.partition(";")[0]) != operation.content_type:
+        wrong.append(f"its body is {kind}, and not {operation.content_type}")
     else:
-        wrong += violations(request.json, operation.body)
+        wrong += violations(request.fields(operation.body), operation.body)
     if wrong:
         raise NotInContract(f"{request} is not {operation.name} as the contract has it: {'; '.join(wrong)}")
     return operation

@@ -163,6 +163,8 @@ def test_a_planted_mistake_is_told(document, request_, words):
 SAYS: dict[str, dict[str, Any]] = {
     "GET /2/users/me": {"id": ACCOUNT},
     "GET /2/tweets/{id}": {"id": "1"},
+    "POST /2/media/upload/initialize": {"id": "1"},
+    "GET /2/media/upload": {"processing_info": {"state": "succeeded"}},
 }
 
 
@@ -248,8 +250,8 @@ def test_each_problem_of_the_document_is_told_apart(document, name):
         assert outcome(name, Answering(403, problem)) == "http_403"
         assert outcome(name, Answering(500, problem)) is NoReply
         beside = outcome(name, Answering(200, {"errors": [problem]}))
-        if name in {"x.post", "x.thread"}:
-            assert beside is NoReply, "a post may be there, whatever the problem is"
+        if name in {"x.post", "x.thread", "x.upload_media"}:
+            assert beside is NoReply, "it may be there, whatever the problem is"
         else:
             assert beside == {
                 "resource-not-found": gone,

@@ -36,23 +36,29 @@ class ThroughSandbox(Recording):
         """Let each x action do what the examples are of."""
         first = BUILT_IN["x.post"].perform(self, BUILT_IN["x.post"].parse({"text": "first"}), "job").reference
         search = Search(self.account, datetime.now(UTC) - timedelta(minutes=1))
+        media = self._uploaded()
         for name, payload in sorted(EXAMPLES, key=lambda example: example[0] == "x.delete_post"):
-            there = {
-                key: {**value, "in_reply_to": first}
-                if key == "reply"
-                else first
-                if key in {"quote", "post_id"}
-                else value
-                for key, value in payload.items()
-            }
+            there = payload | dict.fromkeys({"quote", "post_id"} & payload.keys(), first)
+            there |= {"media_ids": [media]} if "media_ids" in payload else {}
+            there |= {"reply": payload["reply"] | {"in_reply_to": first}} if "reply" in payload else {}
             exercise(BUILT_IN[name], BUILT_IN[name].parse(there), self, search)
         with_links = BUILT_IN["x.post"].parse({"text": "see https://a.example/b"})
         exercise(BUILT_IN["x.post"], with_links, self, search)
         BUILT_IN["x.post"].find(self, BUILT_IN["x.post"].parse({"text": "?", "poll": POLL}), "job", search)
         self.request("GET", "/2/users/me")
+        # It has processed them at once, so nobody had to ask.
+        self.request("GET", "/2/media/upload", query={"command": "STATUS", "media_id": media})
+
+    def _uploaded(self) -> str:
+        """The id of media that can be put into a post."""
+        action, made = BUILT_IN["x.upload_media"], list[str]()
+        payload = action.parse(next(payload for name, payload in EXAMPLES if name == action.name))
+        for _ in range(action.steps(payload)):
+            made.append(action.perform_step(self, payload, "job", made).reference)
+        return made[0]
 
     def ask(self, request: Request, operation: Operation) -> Any:
-        reply = self._asked(request.method, request.path, params=dict(request.query), json=request.json)
+        reply = self._asked(request.method, request.path, params=dict(request.query), **_body(request))
         assert reply.status_code == operation.status, f"{request}: {reply.status_code} {reply.text}"
         self.answers.append((request, operation, reply.json()))
         return reply.json()
@@ -64,6 +70,12 @@ class ThroughSandbox(Recording):
                 return await http.request(method, path, **more)
 
         return asyncio.run(asked())
+
+
+def _body(request: Request) -> dict[str, Any]:
+    if request.content is None:
+        return {} if request.json is None else {"json": request.json}
+    return {"content": request.content, "headers": {"Content-Type": request.content_type}}
 
 
 def values_at(body: Any, path: str) -> list[Any]:

@@ -32,6 +32,13 @@ ANSWERS: dict[str, Any] = {
     "DELETE /2/tweets/{id}": {"data": {"deleted": True}},
     "POST /2/users/{id}/retweets": {"data": {"rest_id": "1", "retweeted": True}},
     "POST /2/users/{id}/likes": {"data": {"liked": True}},
+    "POST /2/media/upload/initialize": {"data": {"id": "11", "media_key": "3_11", "expires_after_secs": 86400}},
+    "POST /2/media/upload/{id}/append": {"data": {"expires_at": 1_800_000_000}},
+    "POST /2/media/upload/{id}/finalize": {
+        "data": {"id": "11", "processing_info": {"state": "pending", "check_after_secs": 1}}
+    },
+    "GET /2/media/upload": {"data": {"id": "11", "processing_info": {"state": "succeeded", "progress_percent": 100}}},
+    "POST /2/media/metadata": {"data": {"id": "11"}},
 }
 
 

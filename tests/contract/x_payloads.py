@@ -7,6 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from actas.actions.counting import misfit
+from actas.actions.x.media import KINDS
+from actas.files import CHUNK_BYTES
 
 ids = st.from_regex(r"[0-9]{1,19}", fullmatch=True)
 pieces = st.one_of(
@@ -46,6 +48,24 @@ posts = st.one_of(
     st.builds(lambda more, rest: {**more, **rest}, media, around),
 )
 
+#: Few bytes, a chunk and a little more or less, several chunks.
+sizes = st.sampled_from([1, 2, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 7])
+
+
+def stored(size: int, media_type: str) -> dict[str, Any]:
+    return {"sha256": "0" * 64, "size": size, "media_type": media_type}
+
+
+uploads = st.sampled_from(sorted(KINDS)).flatmap(
+    lambda category: st.fixed_dictionaries(
+        {
+            "file": st.builds(stored, sizes, st.sampled_from(sorted(KINDS[category][1]))),
+            "category": st.just(category),
+        },
+        optional={} if category == "tweet_video" else {"alt_text": st.text(min_size=1, max_size=1000)},
+    )
+)
+
 #: By the name of the action; each of X's has to be here.
 PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "x.post": posts,
@@ -53,6 +73,7 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "x.delete_post": st.builds(lambda post_id: {"post_id": post_id}, ids),
     "x.repost": st.builds(lambda post_id: {"post_id": post_id}, ids),
     "x.like": st.builds(lambda post_id: {"post_id": post_id}, ids),
+    "x.upload_media": uploads,
 }
 
 POLL = {"options": ["yes", "no"], "duration_minutes": 5}
@@ -67,4 +88,6 @@ EXAMPLES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("x.delete_post", {"post_id": "1"}),
     ("x.repost", {"post_id": "1"}),
     ("x.like", {"post_id": "1"}),
+    ("x.upload_media", {"file": stored(CHUNK_BYTES + 1, "image/gif"), "category": "tweet_gif", "alt_text": "a cat"}),
+    ("x.upload_media", {"file": stored(1, "video/mp4"), "category": "tweet_video"}),
 )

@@ -63,6 +63,13 @@ POST: Schema = {
     },
 }
 
+MEDIA = frozenset({"media.write"})
+UPLOAD = {
+    "data.id": "string",
+    "data.processing_info.state": "string",
+    "data.processing_info.check_after_secs": "integer",
+}
+
 OPERATIONS = (
     Operation("GET", "/2/users/me", READ, 200, reads={"data.id": "string"}),
     Operation("POST", "/2/tweets", WRITE, 201, body=POST, reads={"data.id": "string"}),
@@ -132,5 +139,70 @@ OPERATIONS = (
             "meta.result_count": "integer",
             "meta.next_token": "string",
         },
+    ),
+    Operation(
+        "POST",
+        "/2/media/upload/initialize",
+        MEDIA,
+        200,
+        body=_object(
+            "media_type",  # the document lets all of them be left out
+            "total_bytes",
+            "media_category",
+            media_type={
+                "type": "string",
+                "enum": [
+                    "image/jpeg",
+                    "image/png",
+                    "image/webp",
+                    "image/gif",
+                    "video/mp4",
+                    "video/quicktime",
+                    "video/webm",
+                    "video/mp2t",
+                ],
+            },
+            total_bytes={"type": "integer", "minimum": 1, "maximum": 512 * 1024**2},  # what a stored file has
+            media_category={"type": "string", "enum": ["tweet_image", "tweet_gif", "tweet_video"]},
+        ),
+        reads={"data.id": "string"},
+    ),
+    Operation(
+        "POST",
+        "/2/media/upload/{id}/append",
+        MEDIA,
+        200,
+        parameters={"id": ID},
+        body=_object(
+            "media",
+            "segment_index",
+            media={"type": "string", "minLength": 1, "maxLength": 1024**2},
+            segment_index={"type": "integer", "minimum": 0, "maximum": 999},
+        ),
+        content_type="multipart/form-data",
+    ),
+    Operation("POST", "/2/media/upload/{id}/finalize", MEDIA, 200, parameters={"id": ID}, reads=UPLOAD),
+    Operation(
+        "GET",
+        "/2/media/upload",
+        MEDIA,
+        200,
+        query={"media_id": ID, "command": {"type": "string", "enum": ["STATUS"]}},
+        reads=UPLOAD,
+    ),
+    Operation(
+        "POST",
+        "/2/media/metadata",
+        MEDIA,
+        200,
+        body=_object(
+            "id",
+            "metadata",
+            id=ID,
+            metadata=_object(
+                "alt_text",
+                alt_text=_object("text", text={"type": "string", "minLength": 1, "maxLength": 1000}),
+            ),
+        ),
     ),
 )

@@ -25,7 +25,7 @@ from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
 REDIRECT = "http://127.0.0.1:9/cb"
-SCOPE = "tweet.read tweet.write users.read like.write offline.access"
+SCOPE = "tweet.read tweet.write users.read like.write media.write offline.access"
 VERIFIER = "verifier-" * 5
 CLIENT, SECRET = "client:with%odd +chars", "s3cr3t: +%/&=ü"
 CLIENTS = {
@@ -141,6 +141,15 @@ class Sandbox:
 
     def post(self, token: str, text: str, **more) -> httpx.Response:
         return self.api("POST", "/2/tweets", token, json={"text": text} | more)
+
+    def upload(self, token: str) -> str:
+        """The id of media that can be put into a post."""
+        asked = {"media_type": "image/png", "total_bytes": 1, "media_category": "tweet_image"}
+        media = self.api("POST", "/2/media/upload/initialize", token, json=asked).json()["data"]["id"]
+        segment = {"segment_index": 0, "media": "eA=="}
+        assert self.api("POST", f"/2/media/upload/{media}/append", token, json=segment).status_code == 200
+        assert self.api("POST", f"/2/media/upload/{media}/finalize", token).status_code == 200
+        return media
 
     def texts(self, account: str) -> list[str]:
         return [post["text"] for post in self.control.ledger()["posts"] if post["account"] == account]
@@ -584,8 +593,10 @@ def test_a_post_has_what_is_attached_and_the_timeline_shows_it_as_x_does(provide
     first = provider.post(token, "one").json()["data"]["id"]
     quote = provider.post(token, "two", quote_tweet_id=first).json()["data"]
     poll = provider.post(token, "three?", poll={"options": ["a", "b & c"], "duration_minutes": 5}).json()["data"]
-    made = provider.api("POST", "/2/tweets", token, json={"media": {"media_ids": ["5", "6"]}})
+    ids = [provider.upload(token) for _ in range(2)]
+    made = provider.api("POST", "/2/tweets", token, json={"media": {"media_ids": ids}})
     assert made.status_code == 201
+    assert provider.api("POST", "/2/tweets", token, json={"media": {"media_ids": ["5"]}}).status_code == 400
     assert provider.post(token, "four", quote_tweet_id="1").status_code == 403
     look = {"post.fields": "entities,attachments", "expansions": "referenced_posts,attachments.poll_ids"}
     told = provider.api("GET", f"/2/users/{account_id(user)}/tweets", token, params=look).json()
@@ -597,11 +608,11 @@ def test_a_post_has_what_is_attached_and_the_timeline_shows_it_as_x_does(provide
     [poll_id] = polled["attachments"]["poll_ids"]
     options = [{"position": 1, "label": "a", "votes": 0}, {"position": 2, "label": "b & c", "votes": 0}]
     assert told["includes"] == {"polls": [{"id": poll_id, "options": options}]}
-    assert media["attachments"] == {"media_keys": ["3_5", "3_6"]}
+    assert media["attachments"] == {"media_keys": [f"3_{media_id}" for media_id in ids]}
     assert media["text"] == media["entities"]["urls"][0]["url"]
     assert "attachments" not in plain
     entries = [entry for entry in provider.control.ledger()["posts"] if entry["account"] == user]
-    assert [entry["media_ids"] for entry in entries] == [[], [], [], ["5", "6"]]
+    assert [entry["media_ids"] for entry in entries] == [[], [], [], ids]
     assert [entry["quote"] for entry in entries] == [None, first, None, None]
 
 

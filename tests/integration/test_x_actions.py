@@ -11,13 +11,13 @@ from actas.errors import InsufficientScope
 from tests.support import REDIRECT, eventually
 
 #: Asked for by default is what posting needs.
-LIKING = ["tweet.read", "tweet.write", "users.read", "like.write"]
+ALL = ["x.post", "x.delete_post", "x.repost", "x.like", "x.upload_media"]
 
 
 @pytest.fixture
-def liking(client, sandbox, user):
-    """A user who has allowed likes, too."""
-    request = client.begin_connect(user=user, provider="x", redirect_uri=REDIRECT, scopes=LIKING)
+def allowing(client, sandbox, user):
+    """A user who has allowed all of it."""
+    request = client.begin_connect(user=user, provider="x", redirect_uri=REDIRECT, actions=ALL)
     return client.finish_connect(sandbox.authorize(request.url, user), user=user)
 
 
@@ -25,7 +25,7 @@ def entries(sandbox, kind: str, user: str) -> list[dict[str, Any]]:
     return [entry for entry in sandbox.ledger()[kind] if entry["account"] == user]
 
 
-def test_what_may_be_done_twice_is_repeated_when_its_reply_was_lost_and_is_there_once(client, liking, sandbox, user):
+def test_what_may_be_done_twice_is_repeated_when_its_reply_was_lost_and_is_there_once(client, allowing, sandbox, user):
     first, other = (client.schedule("x.post", user=user, payload={"text": text}) for text in ("keep", "throw away"))
     kept, thrown = (client.wait(job.id).result for job in (first, other))
     for endpoint in ("retweets", "likes", "delete"):
@@ -43,16 +43,22 @@ def test_what_may_be_done_twice_is_repeated_when_its_reply_was_lost_and_is_there
     for kind in ("reposts", "likes"):
         [entry] = entries(sandbox, kind, user)
         assert (entry["post"], entry["asked"]) == (kept, 2)
-    assert [bool(entry["deleted_at"]) for entry in entries(sandbox, "posts", user)] == [False, True]
+    deleted = {entry["id"]: entry["deleted_at"] is not None for entry in entries(sandbox, "posts", user)}
+    assert deleted == {kept: False, thrown: True}
 
 
-def test_a_post_with_something_attached_is_looked_for_and_never_repeated(client, connect, sandbox, user):
-    connect(user)
+def test_a_post_with_something_attached_is_looked_for_and_never_repeated(client, allowing, sandbox, user):
+    file = client.store_file(b"an image, let us say", media_type="image/png").model_dump()
+    uploads = [
+        client.schedule("x.upload_media", user=user, payload={"file": file, "category": "tweet_image"})
+        for _ in range(2)
+    ]
+    ids = [client.wait(job.id).result for job in uploads]
     first = client.wait(client.schedule("x.post", user=user, payload={"text": "first"}).id).result
     payloads = [
         {"text": "look", "quote": first, "reply": {"in_reply_to": first}},
         {"text": "well?", "poll": {"options": ["yes", "no"], "duration_minutes": 60}, "reply_settings": "following"},
-        {"media_ids": ["5", "6"]},
+        {"media_ids": ids},
     ]
     sandbox.misbehave("tweets", "drop_after", times=len(payloads), account=user)
     jobs = [client.schedule("x.post", user=user, payload=payload) for payload in payloads]
@@ -63,7 +69,7 @@ def test_a_post_with_something_attached_is_looked_for_and_never_repeated(client,
     assert (quoting["text"], quoting["quote"], quoting["reply_to"]) == ("look", first, first)
     assert polled["poll"] == {"options": ["yes", "no"], "duration_minutes": 60}
     assert polled["reply_settings"] == "following"
-    assert (media["text"], media["media_ids"]) == ("", ["5", "6"])
+    assert (media["text"], media["media_ids"]) == ("", ids)
 
 
 def test_likes_are_not_asked_for_by_default(client, connect, user):
@@ -73,7 +79,7 @@ def test_likes_are_not_asked_for_by_default(client, connect, user):
         client.schedule("x.like", user=user, payload={"post_id": "1"})
 
 
-def test_what_is_not_there_fails_with_its_name(client, liking, user):
+def test_what_is_not_there_fails_with_its_name(client, allowing, user):
     for name in ("repost", "like"):
         job = client.wait(client.schedule(f"x.{name}", user=user, payload={"post_id": "1"}).id)
         assert (job.status, job.error.code) == (JobStatus.FAILED, "not_found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from actas.actions import BUILT_IN, Result, Search
 from actas.actions.x import Like, Post
+from actas.actions.x.media import form
 from actas.http import Reply
 from actas.providers import BUILT_IN as PROVIDERS
 from tests.contract.recording import Recording, exercise
@@ -121,6 +123,20 @@ def test_a_planted_mistake_is_told(action, payload, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "segment", "words"),
+    [
+        ("application/octet-stream", 0, "its body is application/octet-stream, and not multipart/form-data"),
+        (None, 1000, "$.segment_index: 1000 is greater than the maximum of 999"),
+    ],
+)
+def test_a_planted_mistake_in_a_form_is_told(content_type, segment, words):
+    content, made = form(segment, b"\0")
+    request = Request("POST", "/2/media/upload/1/append", content=content, content_type=content_type or made)
+    with pytest.raises(NotInContract, match=re.escape(words)):
+        operation_of(request, OPERATIONS)
+
+
 def test_a_body_where_none_is_taken_is_told():
     with pytest.raises(NotInContract, match="it has a body, and takes none"):
         operation_of(Request("DELETE", "/2/tweets/1", json={}), OPERATIONS)
@@ -213,6 +229,10 @@ def test_a_looser_schema_is_told(ours, words):
 # --- the sandbox ---
 
 
+#: What the sandbox has no cause to say there.
+NOT_READ = {"errors[].type", "meta.next_token", "data.processing_info.check_after_secs"}
+
+
 def test_the_sandbox_takes_what_the_contract_has_and_answers_what_is_read():
     sandbox = ThroughSandbox("alice")
     sandbox.do_everything()
@@ -223,7 +243,7 @@ def test_the_sandbox_takes_what_the_contract_has_and_answers_what_is_read():
             for value in values_at(body, path):
                 assert isinstance(value, TYPES[kind]), f"{request}: {path}"
                 read.add(path)
-    assert read == {path for operation in OPERATIONS for path in operation.reads} - {"errors[].type", "meta.next_token"}
+    assert read == {path for operation in OPERATIONS for path in operation.reads} - NOT_READ
 
 
 def test_what_is_recorded_comes_back_as_from_the_wire():
