@@ -8,7 +8,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The day takes longest and measures nothing: it goes first, so that two processes are done at about the same time."""
+    """The day takes longest: it goes first, so that two processes are done at about the same time."""
     items.sort(key=lambda item: item.path.name != "test_simulated_day.py")
 
 
