@@ -58,7 +58,7 @@ test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role
 	$(BIN)/pytest tests/attacks $(SPREAD) $(ARGS)
 
 test-faults: $(READY) ## processes and servers killed, stopped, wiped, sealed; SEEDS=50 random mixes of all that
-	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=3 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	SEEDS=$(SEEDS) $(BIN)/pytest tests/faults --numprocesses=3 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 test-scale: $(READY) ## imports, rewrapping, a million refusals, a simulated day; SCALE=1 is the whole size
 	SCALE=$(SCALE) $(BIN)/pytest tests/scale --timeout=3600 -rP $(ARGS)

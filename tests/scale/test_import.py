@@ -48,7 +48,7 @@ IMPORT = [
 
 
 def test_readable_tokens_move_in_with_two_kills_each_once_all_usable_and_none_is_readable(
-    stack, client, sandbox, posts, scale, capsys
+    stack, client, sandbox, posts, scale
 ):
     count = max(round(TOKENS * scale), AT_LEAST)
     env = plain_environment() | stack.role_env("app-demo") | {"PYTHONPATH": str(Path(actas.__file__).parents[1])}
@@ -112,9 +112,8 @@ def test_readable_tokens_move_in_with_two_kills_each_once_all_usable_and_none_is
     for job in jobs:
         assert client.wait(job.id, timeout=60).status is JobStatus.SUCCEEDED
     assert [posts(user) for user in posting] == [[f"moved {user}"] for user in posting]
-    with capsys.disabled():
-        rate = count / seconds
-        print(f"\n{count} tokens moved in, read back and unset in {seconds:.1f} s, two kills included: {rate:.0f}/s")  # noqa: T201
+    rate = count / seconds
+    print(f"\n{count} tokens moved in, read back and unset in {seconds:.1f} s, two kills included: {rate:.0f}/s")  # noqa: T201
 
 
 def windows(run: bytes) -> Iterator[bytes]:
