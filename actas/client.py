@@ -13,7 +13,15 @@ from actas.client_auth import Assertions
 from actas.clock import Clock, utc_now
 from actas.connecting import Connected, Connector, ConnectRequest
 from actas.device import DeviceConnector, DeviceRequest
-from actas.errors import AmbiguousAccount, InvalidRequest, NoGrant, NotFound, SettingsError
+from actas.errors import (
+    AmbiguousAccount,
+    InvalidRequest,
+    MongoUnavailable,
+    NoGrant,
+    NotFound,
+    SettingsError,
+    VaultUnavailable,
+)
 from actas.files import FileReference
 from actas.granting import GrantWriter
 from actas.importing.mapping import placeholder
@@ -126,7 +134,7 @@ class Client:
         # All that can fail on our side comes before the state is used up: then the same callback works later.
         endpoint = self._endpoint(self._complete(self._connector.provider_of(callback_url, user=user)))
         done = self._connector.finish(callback_url, user=user, endpoint=endpoint)
-        return self._stored(user, done)
+        return self._stored_or_again(user, done)
 
     def begin_device_connect(
         self,
@@ -160,7 +168,7 @@ class Client:
                 The user must connect again; a connection that was there before stays.
         """
         endpoint = self._endpoint(self._complete(request.provider))
-        return self._stored(request.user, self._device_connector.finish(request, endpoint))
+        return self._stored_or_again(request.user, self._device_connector.finish(request, endpoint))
 
     def store_grant(self, *, user: str, provider: str, account: str, tokens: Mapping[str, Any]) -> Grant:
         """Store the tokens of a connection the app made itself: a token endpoint's reply (RFC 6749 section 5.1).
@@ -419,6 +427,14 @@ class Client:
         if account is not None:
             check_account(account)
         return self._room.grants.find(app=self.app, user=user, provider=name, account=account)
+
+    def _stored_or_again(self, user: str, done: Connected) -> Grant:
+        """As ``_stored``, of tokens that nobody has but this call, and that no second call can have."""
+        try:
+            return self._stored(user, done)
+        except (VaultUnavailable, MongoUnavailable) as error:
+            said = f"{error}; what {done.provider} gave was not stored for certain, and the user must connect again"
+            raise type(error)(said) from None
 
     def _stored(self, user: str, done: Connected) -> Grant:
         grant = GrantWriter(self.app, self._room.grants, self._room.vault, self._providers, self._clock).store(

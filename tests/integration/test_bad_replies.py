@@ -7,7 +7,7 @@ that nobody can know of (a rotation whose reply cannot be read), that is said, a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from actas import Client, Grant, GrantStatus, JobStatus
-from actas.errors import ActasError, ConnectError, InsufficientScope, InvalidRequest, InvalidState
+from actas.errors import ActasError, ConnectError, InsufficientScope, InvalidRequest, InvalidState, VaultUnavailable
 from actas.http import NoReply, ReplyTooLarge
 from actas.providers import Providers
 from actas.sandbox.remote import SandboxControl
-from tests.integration.by_hand import row, send_again
+from tests.integration.by_hand import Failing, row, send_again
 from tests.support import REDIRECT, dance, eventually, family, made_stale, nothing_is_sent
 from worker.audit import error_code
 from worker.errors import NeedsUser
@@ -151,6 +151,27 @@ def test_a_userinfo_that_fails_once_is_asked_once_more(client, sandbox, user, ru
     callback = sandbox.authorize(begin(client, user), user)
     sandbox.misbehave("me", times=1, account=user, **rule)
     assert client.finish_connect(callback, user=user).status is GrantStatus.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "used_up"),
+    [("client_credentials", "Vault is unreachable or sealed.", False), ("wrap", "the user must connect again", True)],
+    ids=["before the code is used", "after that"],
+)
+def test_an_outage_of_ours_says_whether_the_callback_works_later(
+    client, sandbox, user, monkeypatch, method, words, used_up
+):
+    callback = sandbox.authorize(begin(client, user), user)
+    with monkeypatch.context() as away:
+        vault = Failing(client._room.vault, method, written=False, error=VaultUnavailable)
+        away.setattr(client._connections, "_room", replace(client._room, vault=vault))
+        with pytest.raises(VaultUnavailable, match=f"{words}$"):
+            client.finish_connect(callback, user=user)
+    if used_up:
+        with pytest.raises(InvalidState):
+            client.finish_connect(callback, user=user)
+        callback = sandbox.authorize(begin(client, user), user)
+    assert client.finish_connect(callback, user=user).generation == 1
 
 
 # --- the callback ---
