@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from actas.cli import app as console_app
 from actas.clock import utc_now
 from actas.embedded import binaries
 from actas.embedded.stack import APP, CLIENT_ID, Stack
-from actas.errors import ClientRefused, NoClientKey, SettingsError, VaultDenied
+from actas.errors import ClientRefused, NoClientKey, SettingsError, VaultDenied, VaultUnavailable
 from actas.examining import examine
 from actas.installing import installer
 from actas.sandbox.remote import SandboxControl
@@ -27,6 +28,19 @@ from worker.chores import revoke_grant
 from worker.room import Room
 
 KINDS = {"ecdsa-p256": "", "rsa-2048": 'assertion_algorithm = "PS256"', "ed25519": 'assertion_audience = "issuer"'}
+
+
+class Sealed:
+    """Vault, sealed between its last answer and the signature."""
+
+    def __init__(self, vault: Any) -> None:
+        self._vault = vault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vault, name)
+
+    def sign_as_client(self, *_: Any, **__: Any) -> str:
+        raise VaultUnavailable
 
 
 @pytest.fixture
@@ -112,6 +126,13 @@ def test_an_account_lives_on_a_client_key_from_connection_to_revocation(
             assert stored is not None
             return room.exchange.access_token(stored).grant.generation
 
+        # sealed just then: nothing is sent, and the grant knows nothing of it
+        made_stale(documents, user)
+        stored = room.grants.get(grant.id)
+        with pytest.raises(VaultUnavailable):
+            replace(room.exchange, vault=Sealed(room.vault)).access_token(stored)
+        stored = room.grants.get(grant.id)
+        assert (stored.unanswered_at, stored.failure, stored.generation) == (None, None, 1)
         assert exchanged() == 2
         # another version; the provider, which holds one key only, is told of it in its time
         both = json.loads(console(APP, name, "--rotate", "--json").stdout)

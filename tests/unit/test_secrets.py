@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import Secret, SecretBytes, SecretStr, ValidationError
 
+from actas.client_auth import ways
 from actas.connecting import Connected, ConnectRequest, _parameters
 from actas.envelope import Envelope, Purpose, encrypt, new_data_key
 from actas.granting import encrypt_tokens
@@ -88,7 +89,7 @@ def settings() -> Settings:
         vault_addr="http://127.0.0.1:8200",
         vault_role_id="role",
         vault_secret_id=CANARY,
-        clients={"shop/x": {"client_id": "c", "client_secret": CANARY}},
+        clients={"shop/x": {"client_id": "c", "client_secret": CANARY, "other_client_secrets": [CANARY]}},
     )
 
 
@@ -104,6 +105,14 @@ def data_keys() -> DataKeys:
 
 CARRIERS: dict[str, Callable[[], Any]] = {
     "client credentials": lambda: CREDENTIALS,
+    "client credentials while a secret is changed": lambda: ClientCredentials(
+        client_id="c", client_secret=SECRET, other_client_secrets=(SECRET,)
+    ),
+    "proofs of a client": lambda: [
+        way.proof()
+        for auth in ("basic", "post")
+        for way in ways(BUILT_IN["x"].model_copy(update={"client_auth": auth}), CREDENTIALS, None)
+    ],
     "settings": settings,
     "development settings": lambda: Settings(
         mongodb_url=URL, vault_addr="http://h", vault_token=CANARY, env="development"
