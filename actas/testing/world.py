@@ -223,7 +223,8 @@ class World:
         else:
             self._die_at(die_at, lambda: run(job.id, self.worker))
             past = {"claim.until": utc_now() - timedelta(seconds=1)}
-            self.bench.documents["jobs"].update_one({"_id": job.id}, {"$set": past})
+            held = {"_id": job.id, "claim": {"$exists": True}}  # not if it had ended before
+            self.bench.documents["jobs"].update_one(held, {"$set": past})
             admin.rescue_running(self.bench.clock())
         return self.app.job(job.id)
 
