@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from actas.actions import github, google, http_request, linkedin, microsoft, x
 from actas.actions.base import Action
 from actas.providers import BUILT_IN
-from actas.testing import ActionBattery, Lists, Looks, Made, Reply
+from actas.testing import ActionBattery, Lists, Looks, Made, Person, Reply, Says, World
 
 WRITE = ("tweet.read", "tweet.write", "users.read")
 
@@ -87,6 +90,40 @@ class TestXRepost(ActionBattery):
             scopes=WRITE,
         )
     ]
+
+
+IMAGE = b"\x89PNG\r\n\x1a\n" * 200_000  # of two segments
+FILE = {"sha256": "0" * 64, "size": len(IMAGE), "media_type": "image/png"}
+
+
+class TestXUploadMedia(ActionBattery):
+    """docs.x.com, "Chunked Media Upload". What is made is made by finalizing; the rest may be begun anew."""
+
+    provider = BUILT_IN["x"]
+    action = x.UploadMedia()
+    payload = {"file": FILE, "category": "tweet_image", "alt_text": "Nothing to see"}
+    bad_payloads = [
+        ("tweet_gif is one of image/gif", {"file": FILE, "category": "tweet_gif"}),
+        ("file.size", {"file": {**FILE, "size": 0}, "category": "tweet_image"}),
+    ]
+    makes = 1
+    api = [
+        Says("POST", "/2/media/upload/initialize", Reply(200, {"data": {"id": "1146654567674912769"}})),
+        Says("POST", "/2/media/upload/{id}/append", Reply(200, {"data": {"expires_at": 1_808_128_515}})),
+        Made(
+            "POST",
+            "/2/media/upload/{id}/finalize",
+            Reply(200, {"data": {"id": "{path.id}", "media_key": "3_1146654567674912769"}}),
+            key="{path.id}",
+            reference="{path.id}",
+            scopes=("media.write",),
+        ),
+        Says("POST", "/2/media/metadata", Reply(200, {"data": {"id": "1146654567674912769"}})),
+    ]
+
+    def payload_for(self, world: World, who: Person) -> Mapping[str, Any]:
+        file = world.app.store_file(IMAGE, media_type="image/png")
+        return {**self.payload, "file": file.model_dump()}
 
 
 #: docs.github.com/rest, "Rate limits for the REST API": a 403 with nothing remaining; and a secondary limit's 429.

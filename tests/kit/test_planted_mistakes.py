@@ -89,6 +89,14 @@ class TestNotes(RightProvider):
     """What is right passes."""
 
 
+class TestNotesWithAKey(RightProvider):
+    """A provider whose clients sign, instead of having secrets (RFC 7523)."""
+
+    provider = NOTES.model_copy(update={"name": "notes-jwt", "client_auth": "private_key_jwt"})
+    client_auth = "private_key_jwt"
+    audience = NOTES.token_url
+
+
 class TestCreateNote(RightAction):
     """What is right passes."""
 
