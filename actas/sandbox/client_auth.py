@@ -104,11 +104,11 @@ class ClientAuthentication:
     def _check_assertion(self, request: Request, form: Mapping[str, str]) -> str:
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise OAuthError(400, "invalid_request", "The client_assertion_type is not RFC 7523's.")
-        claims, client_id = _read(form["client_assertion"])
+        claims, client_id = read_assertion(form["client_assertion"])
         client = self._registered(client_id, "private_key_jwt")
         if form.get("client_id", client_id) != client_id:
             raise _wrong("names another client")
-        _check_signature(form["client_assertion"], client.jwks or {})
+        check_signature(form["client_assertion"], client.jwks or {})
         self._check_claims(claims, client_id, audiences=_audiences(request))
         return client_id
 
@@ -135,8 +135,12 @@ def _audiences(request: Request) -> set[str]:
     return {here.rstrip("/"), here + TOKEN_PATH}
 
 
-def _read(assertion: str) -> tuple[dict[str, Any], str]:
-    """What it says, unverified, and whose it says it is."""
+def read_assertion(assertion: str) -> tuple[dict[str, Any], str]:
+    """What it says, unverified, and whose it says it is.
+
+    Raises:
+        OAuthError: it is none.
+    """
     try:
         encoded = assertion.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
@@ -145,7 +149,12 @@ def _read(assertion: str) -> tuple[dict[str, Any], str]:
         raise _wrong("is no JWT with a sub") from None
 
 
-def _check_signature(assertion: str, jwks: Mapping[str, Any]) -> None:
+def check_signature(assertion: str, jwks: Mapping[str, Any]) -> None:
+    """Make sure that it is signed with one of a client's keys.
+
+    Raises:
+        OAuthError.
+    """
     try:
         keys = KeySet.import_key_set({"keys": list(jwks.get("keys", []))})
         with warnings.catch_warnings():

@@ -81,8 +81,10 @@ class Persona(BaseModel, frozen=True, extra="forbid"):
     client_secrets: tuple[SecretStr, ...] = ()
     client_auth: Literal["basic", "post", "none", "private_key_jwt"] = "basic"
     client_id_parameter: str = "client_id"
-    #: PEM, of a client that signs its assertions (RFC 7523).
-    public_key: str | None = None
+    #: The keys of a client that signs its assertions (RFC 7523), as a JWK set.
+    client_jwks: dict[str, Any] | None = None
+    #: For whom an assertion must be; None: whoever it says.
+    audience: str | None = None
     #: What is said of a client that does not prove itself.
     wrong_client: Says = Says(status=401, body={"error": "invalid_client"})
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import secrets
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from urllib.parse import unquote_plus, urlencode
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from actas.sandbox import pages
+from actas.sandbox.client_auth import ASSERTION_TYPE, OAuthError, check_signature, read_assertion
 from actas.sandbox.misbehaviour import Misbehaviour
 from actas.sandbox.personas import Persona, Says, in_place_of
 from actas.sandbox.records import Authorization, Counts, FamilyEntry, Reason, Refused
@@ -30,11 +27,6 @@ if TYPE_CHECKING:
 
 #: In the place of a code verifier where there is none.
 NO_VERIFIER = "-" * 43
-#: RFC 7523 section 2.2.
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-
-ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519"]
 
 
 class RequestEntry(TypedDict):
@@ -302,20 +294,19 @@ class Playing:
     def _asserted(self, form: Mapping[str, str]) -> str:
         """Who signed an assertion (RFC 7523 section 3)."""
         try:
-            key = _public_key(self.persona.public_key or "")
-            token = jwt.decode(form.get("client_assertion", ""), key, algorithms=ALGORITHMS)
-        except (JoseError, ValueError) as error:
-            raise Wrong(
-                f"the assertion cannot be verified: {type(error).__name__}", self.persona.wrong_client
-            ) from None
-        claims = token.claims
+            claims, client_id = read_assertion(form.get("client_assertion", ""))
+            check_signature(form["client_assertion"], self.persona.client_jwks or {})
+        except OAuthError as error:
+            raise Wrong(error.description, self.persona.wrong_client) from None
         fresh = isinstance(claims.get("exp"), int | float) and claims["exp"] > self._clock().timestamp()
-        if not fresh or claims.get("iss") != claims.get("sub") or not claims.get("aud"):
+        if not fresh or claims.get("iss") != client_id or not claims.get("aud"):
             raise Wrong("the assertion lacks exp, aud, or iss and sub that are the same", self.persona.wrong_client)
+        if self.persona.audience not in {None, claims["aud"]}:
+            raise Wrong(f"the assertion is for {claims['aud']!r}", self.persona.wrong_client)
         if claims.get("jti") in self._assertions:
             raise Wrong("the assertion is used a second time", self.persona.wrong_client)
         self._assertions.add(str(claims.get("jti")))
-        return str(claims["sub"])
+        return client_id
 
     # --- with an access token ----------------------------------------------------------------------------------------
 
@@ -383,13 +374,6 @@ class Playing:
 
     def _complain(self, text: str) -> None:
         self._complaints.append(text)
-
-
-def _public_key(pem: str) -> RSAKey | ECKey | OKPKey:
-    for kind in (RSAKey, ECKey):
-        with contextlib.suppress(JoseError, ValueError, TypeError, AttributeError):
-            return kind.import_key(pem)
-    return OKPKey.import_key(pem)
 
 
 def _way(request: Request, form: Mapping[str, str]) -> str:

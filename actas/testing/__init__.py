@@ -51,15 +51,18 @@ from actas.testing.action_battery import ActionBattery  # noqa: E402 - after it 
 from actas.testing.detour import local  # noqa: E402
 from actas.testing.documented import Lists, Looks, Made, Reply, Says  # noqa: E402
 from actas.testing.provider_battery import ProviderBattery  # noqa: E402
+from actas.testing.world import Person, World  # noqa: E402
 
 __all__ = [
     "ActionBattery",
     "Lists",
     "Looks",
     "Made",
+    "Person",
     "ProviderBattery",
     "Reply",
     "Says",
     "TestKitIncomplete",
+    "World",
     "local",
 ]

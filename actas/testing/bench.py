@@ -7,26 +7,37 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actas import Settings
+from actas.client_keys import ALGORITHMS
 from actas.clock import utc_now
 from actas.embedded.stack import APP, Stack
 from actas.gates import PREFIX
+from actas.providers import Provider
 from actas.redis_client import redis_client
 from actas.room import Connections
 from actas.settings import ClientCredentials
 from actas.stores.database import connect
+from actas.vault.keys import VaultKeys
 from worker.room import Room
 
 _KEPT = pytest.StashKey["Bench"]()
 #: Waiting for a lock or a lease is real; there is no reason to wait as long as in earnest.
 LONGEST_SLEEP = 0.02
+
+
+#: The kind of key that signs with an algorithm; None: the one that is made if nothing is said.
+KINDS: dict[str | None, str] = {
+    None: "ecdsa-p256",
+    **{algorithm: kind for kind, algorithms in reversed(list(ALGORITHMS.items())) for algorithm in algorithms},
+}
 
 
 class Clock:
@@ -74,6 +85,7 @@ class Bench:
         self.clock = Clock()
         self.worker_settings = _settings(stack.role_env("worker"))
         self.app_settings = _settings(stack.role_env(f"app-{APP}"))
+        self._operator_settings = _settings(stack.role_env("operator"))
         #: As an administrator sees it.
         self.documents = connect(stack.servers.mongod.url)
         self.at_the_end.append(self.documents.client.close)
@@ -101,6 +113,12 @@ class Bench:
         """Let the app be this at a provider, for both sides."""
         for settings in (self.worker_settings, self.app_settings):
             settings.clients[f"{self.app}/{provider}"] = credentials
+
+    def client_jwks(self, provider: Provider) -> dict[str, Any]:
+        """The keys that the app signs with at a provider, which are made when first asked for."""
+        with closing(VaultKeys(self._operator_settings)) as vault:
+            vault.make_client_key(self.app, provider.name, KINDS.get(provider.assertion_algorithm, KINDS[None]))
+            return vault.client_key(self.app, provider.name).jwk_set()
 
     def open_all_gates(self) -> None:
         for gate in self._redis.scan_iter(f"{PREFIX}*"):

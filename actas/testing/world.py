@@ -109,6 +109,8 @@ class World:
         self.client_id = f"kit: {number} +%"
         self.client_secret = SecretStr(SECRET)
         self._persona = {**persona, "client_id": self.client_id, "client_secrets": [SECRET], "api": self._api(api)}
+        if provider.client_auth == "private_key_jwt":
+            self._persona["client_jwks"] = bench.client_jwks(provider)
         providers = Providers({provider.name: provider})
         self.actions = Actions({action.name: action for action in actions})
         self.app = _App(bench, providers, self.actions, self.detour)
@@ -128,10 +130,16 @@ class World:
 
     def begin(self) -> None:
         """Begin a test: the provider is new, and nothing is left of the one before."""
-        secret = None if self.provider.client_auth in {"none", "private_key_jwt"} else self.client_secret
-        self.bench.know(self.provider.name, ClientCredentials(client_id=self.client_id, client_secret=secret))
+        self.be_known_by(self.client_secret)
         self.persona.play(self._persona)
         self.detour.astray.clear()
+
+    def be_known_by(self, secret: SecretStr, *others: SecretStr) -> None:
+        """Let the app prove itself with this secret from now on, or else with one of the others; if it has any."""
+        known: dict[str, Any] = {"client_secret": secret, "other_client_secrets": others}
+        if self.provider.client_auth in {"none", "private_key_jwt"}:
+            known = {}
+        self.bench.know(self.provider.name, ClientCredentials(client_id=self.client_id, **known))
 
     def end(self) -> None:
         """End it: nothing was sent anywhere else meanwhile."""
@@ -223,7 +231,8 @@ class World:
         else:
             self._die_at(die_at, lambda: run(job.id, self.worker))
             past = {"claim.until": utc_now() - timedelta(seconds=1)}
-            self.bench.documents["jobs"].update_one({"_id": job.id}, {"$set": past})
+            held = {"_id": job.id, "claim": {"$exists": True}}  # not if it had ended before
+            self.bench.documents["jobs"].update_one(held, {"$set": past})
             admin.rescue_running(self.bench.clock())
         return self.app.job(job.id)
 

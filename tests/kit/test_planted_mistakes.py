@@ -89,6 +89,33 @@ class TestNotes(RightProvider):
     """What is right passes."""
 
 
+class TestNotesWithAKey(RightProvider):
+    """A provider whose clients sign, instead of having secrets (RFC 7523)."""
+
+    provider = NOTES.model_copy(update={"name": "notes-jwt", "client_auth": "private_key_jwt"})
+    client_auth = "private_key_jwt"
+    audience = NOTES.token_url
+
+
+class TestNotesByIssuer(RightProvider):
+    """A provider of which nothing is known but its issuer, which tells the rest (RFC 8414)."""
+
+    provider = Provider(name="notes-oidc", issuer="https://login.notes.example/t1", base_scopes=("openid",))
+    account_reply = {"sub": "24400320", "preferred_username": "j.doe"}
+    account = "24400320"
+    account_at = "https://login.notes.example/t1/userinfo"
+    metadata = {
+        "issuer": "https://login.notes.example/t1",
+        "authorization_endpoint": "https://login.notes.example/t1/authorize",
+        "token_endpoint": "https://token.notes.example/t1",
+        "revocation_endpoint": "https://token.notes.example/t1/revoke",
+        "userinfo_endpoint": "https://login.notes.example/t1/userinfo",
+        "authorization_response_iss_parameter_supported": True,
+    }
+    dead = [Reply(400, {"error": "invalid_grant"})]
+    iss = "https://login.notes.example/t1"
+
+
 class TestCreateNote(RightAction):
     """What is right passes."""
 
@@ -188,6 +215,12 @@ def changed(**fields: Any) -> type[ProviderBattery]:
             r"everything lives on \(no_revocation_endpoint\): see revoke_url",
         ),
         (
+            {"issuer": "https://notes.example"},
+            "test_its_issuer_says_the_same",
+            (),
+            "token_url is https://notes.example/oauth/token, and its issuer's token_endpoint is https://notes.example/token",
+        ),
+        (
             {"scope_prefix": "s"},
             "test_connects_and_knows_whose_account_it_is",
             (),
@@ -212,6 +245,7 @@ def test_a_mistake_in_a_profile_is_told(says: Says, fields: Wrong, test: str, ca
     battery = changed(**fields)
     battery.scopes = ["scopes.read"]
     battery.account_at = "https://api.notes.example/v1/me"
+    battery.metadata = {"issuer": "https://notes.example", "token_endpoint": "https://notes.example/token"}
     assert re.search(message, says(battery, test, *case), re.DOTALL)
 
 

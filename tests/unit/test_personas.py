@@ -9,9 +9,12 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from actas.clock import utc_now
 from actas.providers import BUILT_IN
+from actas.providers.discovery import completed
 from actas.providers.model import Provider, RefreshProfile
 from actas.sandbox.personas import Endpoint, Persona, filled, in_place_of, value_at
+from actas.sandbox.playing import Playing
 from actas.testing import Lists, Looks, Made, Reply, Says, local
 from actas.testing.derived import metadata_of, persona_of
 from actas.testing.detour import Detour
@@ -132,6 +135,18 @@ def test_a_local_profile_is_the_same_at_the_sandbox(name):
     assert here.token_url == "http://127.0.0.1:8480/p/me/token"
     assert (here.revoke_url is None, here.issuer is None) == (provider.revoke_url is None, provider.issuer is None)
     Provider.model_validate(here.model_dump(exclude_defaults=True))
+
+
+@pytest.mark.parametrize("auth", ["basic", "post", "none", "private_key_jwt"])
+def test_what_a_persona_says_of_itself_makes_a_profile_whole(auth):
+    here = "http://127.0.0.1:8480/p/me"
+    persona = Persona(client_id="c", client_auth=auth, iss=here, revokes=auth != "none")
+    known = completed(
+        Provider(name="me", issuer=here, client_auth=auth), Playing("me", persona, utc_now).metadata(here)
+    )
+    assert (known.token_url, known.whose_url) == (f"{here}/token", f"{here}/account")
+    assert known.revoke_url == (None if auth == "none" else f"{here}/revoke")
+    assert known.says_issuer
 
 
 TWO = Provider(
