@@ -148,7 +148,13 @@ def says(at: Bench) -> Says:
 def changed(**fields: Any) -> type[ProviderBattery]:
     """The battery, with a profile that has a mistake."""
     profile = Provider.model_validate(NOTES.model_dump(exclude_unset=True) | fields)
-    return type("Changed", (RightProvider,), {"provider": profile})
+    said = {
+        "provider": profile,
+        "scopes": ["scopes.read"],
+        "account_at": "https://api.notes.example/v1/me",
+        "metadata": {"issuer": "https://notes.example", "token_endpoint": "https://notes.example/token"},
+    }
+    return type("Changed", (RightProvider,), said)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +248,7 @@ def changed(**fields: Any) -> type[ProviderBattery]:
     ids=lambda value: ",".join(value) if isinstance(value, dict) else None,
 )
 def test_a_mistake_in_a_profile_is_told(says: Says, fields: Wrong, test: str, case: tuple[Any, ...], message: str):
-    battery = changed(**fields)
-    battery.scopes = ["scopes.read"]
-    battery.account_at = "https://api.notes.example/v1/me"
-    battery.metadata = {"issuer": "https://notes.example", "token_endpoint": "https://notes.example/token"}
-    assert re.search(message, says(battery, test, *case), re.DOTALL)
+    assert re.search(message, says(changed(**fields), test, *case), re.DOTALL)
 
 
 def test_a_profile_that_says_rotating_of_what_lives_on_is_told(says: Says):
