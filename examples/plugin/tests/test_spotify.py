@@ -1,4 +1,4 @@
-"""The profile and the actions through the whole battery: ``pytest examples/plugin/tests``, with actas[testing] installed.
+"""The profile and the actions through the whole battery: ``pytest examples/plugin/tests``, with actas[testing].
 
 What stands here is from Spotify's documentation, and not from the profile: so a mistake there is found.
 """
