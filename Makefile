@@ -52,7 +52,7 @@ test-unit: $(READY) ## the pure rules only, in seconds
 	$(BIN)/pytest tests/unit $(ARGS)
 
 test-kit: $(READY) ## every built-in provider and action through the test kit (actas.testing), and planted mistakes
-	$(BIN)/pytest tests/kit --numprocesses=2 --dist=loadscope $(ARGS)
+	$(BIN)/pytest tests/kit --numprocesses=3 --dist=loadscope $(ARGS)
 
 test-attacks: $(READY) ## whoever reads, edits, forges, replays or steals a role's credentials gets nothing
 	$(BIN)/pytest tests/attacks $(SPREAD) $(ARGS)
