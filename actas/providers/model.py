@@ -166,8 +166,9 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     says_issuer: bool = False
     #: Said besides to the authorization endpoint, such as what it takes to be given a refresh token.
     authorize_parameters: Mapping[str, str] = {}
-    #: Asked for besides the actions' own scopes, so that a refresh token is given and the account can be read.
-    base_scopes: tuple[Scope, ...] = ()
+    #: Asked for besides the actions' own scopes, so that a refresh token is given and the account can be read; with an
+    #: issuer ``openid`` and ``offline_access`` if nothing is said (OpenID Connect Core 1.0 sections 5.3 and 11).
+    base_scopes: tuple[Scope, ...] = Field(default=None, validate_default=True)
     #: Asked for when an app does not say which; None: what all actions at this provider need.
     default_scopes: tuple[Scope, ...] | None = None
     #: What token replies may put before a scope's name.
@@ -225,6 +226,13 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
         if not value and info.data.get("issuer") is None:
             raise PydanticCustomError("missing", "Field required")
         return value or ("sub",)  # OpenID Connect Core 1.0 section 5.3.2
+
+    @field_validator("base_scopes", mode="before")
+    @classmethod
+    def _with_an_issuer_openid_s(cls, value: object, info: ValidationInfo) -> object:
+        if value is None:
+            return () if info.data.get("issuer") is None else ("openid", "offline_access")
+        return value
 
     @field_validator("refresh", mode="before")
     @classmethod
