@@ -9,7 +9,7 @@ from zlib import crc32
 from actas.actions import Refused
 from actas.errors import ActasError, ClientRefused, ProviderBusy, ProviderUnavailable, TokenEndpointError
 from actas.gates import client_gate, exchange_gate, grant_gate, provider_gate, token_gate
-from actas.http import NoReply, NotSent, NotWritten
+from actas.http import NoReply, NotSent, NotWritten, ReplyTooLarge
 from actas.oauth import MALFORMED
 from worker.errors import AccessTokenRefused, OutOfCredits, RateLimited, Redirected
 
@@ -79,6 +79,9 @@ def closings(error: ActasError | None, whose: Whose) -> list[Closing]:
         # Nobody was asked anything; a chore's limit is not the jobs' matter: who asked for the exchange knows; and who
         # sends somewhere else is well.
         case NotWritten() | ProviderBusy() | Redirected():
+            return []
+        # It answers, and an app may ask for as much as it likes; a token endpoint that says so much is in trouble.
+        case ReplyTooLarge() if whose.action is not None:
             return []
         case NotSent() | NoReply() | ProviderUnavailable():
             return [Closing(_its_gate(whose), error.code, pauses=TROUBLE, by=whose.mark)]

@@ -20,7 +20,7 @@ from actas.errors import (
     VaultUnavailable,
 )
 from actas.gates import LONGEST, Standing
-from actas.http import NoReply, NotSent, NotWritten
+from actas.http import NoReply, NotSent, NotWritten, ReplyTooLarge
 from actas.ids import new_id
 from actas.oauth import MALFORMED
 from worker.closing import OPERATOR, TROUBLE, Pauses, Whose, busy, closings, openings
@@ -53,6 +53,7 @@ AT_THE_API = [
     (NoReply(), API, []),
     (ProviderUnavailable(), API, []),
     (NotWritten(), [], []),
+    (ReplyTooLarge(), [], []),  # an app may ask for as much as it likes, and that is no other app's affair
     (Redirected(), [], API),  # it answers, and an action may be one that it always redirects
     (RateLimited(LATER, gate="", user_until=LATER), ["grant:g1:x.post"], API),
     (RateLimited(LATER, gate="", app_until=LATER), ["client:blog:x"], API),
@@ -74,6 +75,7 @@ AT_THE_TOKEN_ENDPOINT = [
     (ProviderBusy(), [], TOKENS),
     (NotSent(), TOKENS, []),
     (NoReply(), TOKENS, []),
+    (ReplyTooLarge(), TOKENS, []),
     (ProviderUnavailable(), TOKENS, []),
     (NeedsUser(), [], []),
     (VaultUnavailable(), [], []),
