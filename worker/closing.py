@@ -76,16 +76,22 @@ def closings(error: ActasError | None, whose: Whose) -> list[Closing]:
             return _limits(error, whose)
         case ClientRefused():
             return [Closing(exchange_gate(whose.app, whose.provider), error.code)]
+        case NotSent() | NoReply() | ProviderUnavailable() if not _is_well(error, whose):
+            return [Closing(_its_gate(whose), error.code, pauses=TROUBLE, by=whose.mark)]
+    return []
+
+
+def _is_well(error: ActasError, whose: Whose) -> bool:
+    """Whether a provider that has not done what was asked is in no trouble."""
+    match error:
         # Nobody was asked anything; a chore's limit is not the jobs' matter: who asked for the exchange knows; and who
         # sends somewhere else is well.
         case NotWritten() | ProviderBusy() | Redirected():
-            return []
+            return True
         # It answers, and an app may ask for as much as it likes; a token endpoint that says so much is in trouble.
-        case ReplyTooLarge() if whose.action is not None:
-            return []
-        case NotSent() | NoReply() | ProviderUnavailable():
-            return [Closing(_its_gate(whose), error.code, pauses=TROUBLE, by=whose.mark)]
-    return []
+        case ReplyTooLarge():
+            return whose.action is not None
+    return False
 
 
 def busy(error: ProviderBusy, whose: Whose) -> Closing:
