@@ -110,7 +110,7 @@ class Desk:
         request, asked = self._drawn(self._in_seconds(self.draw.uniform(0, 10)))
         room, writer = self.client._room, self.client._writer
         with self._outage("submit"), contextlib.suppress(NoGrant):
-            claims = writer._claims(request, {}, utc_now())
+            claims = writer._claims(request, {}, [], utc_now())
             (token,) = sign(room.vault, room.key_versions, [claims])
             self.asked.append(asked)
             for _ in range(self.draw.choice((1, 1, 2))):
