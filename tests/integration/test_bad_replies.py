@@ -197,7 +197,7 @@ def test_a_parameter_that_is_there_twice_is_refused_and_uses_up_nothing(client, 
     assert client.finish_connect(callback, user=user).user == user
 
 
-@pytest.mark.parametrize("left", [{"state"}, {"state", "iss"}, set()], ids=str)
+@pytest.mark.parametrize("left", [("state",), ("state", "iss"), ()], ids="-".join)
 def test_a_callback_with_neither_code_nor_error_is_refused_and_uses_up_nothing(client, sandbox, user, left):
     callback = sandbox.authorize(begin(client, user), user)
     some = {name: value for name, value in [*parameters(callback), ("iss", sandbox.base_url)] if name in left}
