@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from actas.errors import ProviderUnavailable, SettingsError, UnknownProvider
 from actas.http import Http
 from actas.installed import installed
-from actas.providers.discovery import BadMetadata, discover
+from actas.providers.discovery import BadMetadata, NoMetadata, discover
 from actas.providers.github import GITHUB
 from actas.providers.google import GOOGLE
 from actas.providers.linkedin import LINKEDIN
@@ -64,7 +64,8 @@ class Providers:
         try:
             found = discover(provider, http)
         except ProviderUnavailable as error:
-            if known is None or isinstance(error, BadMetadata):
+            # What whoever answers in its place shows meanwhile is no word of the issuer's; metadata that is wrong is.
+            if known is None or (isinstance(error, BadMetadata) and not isinstance(error, NoMetadata)):
                 raise
             found = known
         with self._lock:
@@ -108,10 +109,18 @@ def _merged(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]
             merged.pop(other, None)
     for name in ("api_headers", "authorize_parameters"):
         if isinstance(table.get(name), dict):
-            merged[name] = {**base.get(name, {}), **table[name]}
+            merged[name] = {**_others(base.get(name, {}), table[name], name), **table[name]}
     if known and isinstance(told, dict) and told.get("kind", known["kind"]) == known["kind"]:
         merged["refresh"] = {**known, **told}
     return merged
+
+
+def _others(base: Mapping[str, str], told: Mapping[str, Any], name: str) -> dict[str, str]:
+    """What a table leaves as it is; a header is the same in whatever case (RFC 9110 section 5.1)."""
+    if name != "api_headers":
+        return dict(base)
+    names = {header.lower() for header in told}
+    return {header: value for header, value in base.items() if header.lower() not in names}
 
 
 def _tables(file: Path | None) -> Mapping[str, Mapping[str, Any]]:

@@ -38,6 +38,12 @@ class BadMetadata(ProviderUnavailable):
     code = "bad_metadata"
 
 
+class NoMetadata(BadMetadata):
+    """Where an issuer's metadata should be, there is none."""
+
+    code = "no_metadata"
+
+
 def metadata_urls(issuer: str) -> list[str]:
     """Where an issuer's metadata is: OpenID's place first, then RFC 8414's (section 3.1), which differ with a path."""
     parts = urlsplit(issuer)
@@ -68,18 +74,30 @@ def completed(provider: Provider, metadata: Mapping[str, Any]) -> Provider:
     # RFC 8414 section 3.3: identical, or somebody has put another server's metadata there.
     if metadata.get("issuer") != provider.issuer:
         raise BadMetadata(f"{provider.name}: the metadata at its issuer is another issuer's")
-    own = provider.model_dump(exclude_defaults=True)
-    asked = {ours: metadata.get(theirs) for ours, theirs in ENDPOINTS.items()}
+    own = provider.model_dump(exclude_unset=True)  # what is said counts, also where it says no
+    for needed in ("authorize_url", "token_url", "account_url"):
+        if own.get(needed) is None:
+            own.pop(needed, None)
+    asked = {ours: metadata.get(theirs) for ours, theirs in ENDPOINTS.items() if ours not in own}
     if provider.account_path is not None:
-        del asked["account_url"]
+        asked.pop("account_url", None)
     more = {"says_issuer": metadata.get("authorization_response_iss_parameter_supported") is True}
     try:
         whole = Provider.model_validate({**more, **{name: url for name, url in asked.items() if url}, **own})
     except ValidationError as error:
         field = str(error.errors(include_input=False, include_url=False)[0]["loc"][0])
         raise BadMetadata(f"{provider.name}: its issuer's {ENDPOINTS.get(field, field)} cannot be used") from None
+    _check_it_sends_nobody_here(whole, asked)
     _check_it_does(whole, metadata)
     return whole
+
+
+def _check_it_sends_nobody_here(provider: Provider, asked: Mapping[str, Any]) -> None:
+    """No issuer elsewhere says what is asked on this machine; a profile may."""
+    if provider.issuer and provider.issuer.lower().startswith("https:"):
+        for ours, url in asked.items():
+            if url and not url.lower().startswith("https:"):
+                raise BadMetadata(f"{provider.name}: its issuer's {ENDPOINTS[ours]} cannot be used: it is not https")
 
 
 def _check_it_does(provider: Provider, metadata: Mapping[str, Any]) -> None:
@@ -103,7 +121,7 @@ def _check_it_does(provider: Provider, metadata: Mapping[str, Any]) -> None:
 
 
 def _metadata(name: str, issuer: str, http: Http) -> Mapping[str, Any]:
-    wrong = ""
+    wrong, others = "", []
     for url in metadata_urls(issuer):
         try:
             reply = http.send("GET", url, headers={"Accept": "application/json"}, seconds=SECONDS)
@@ -113,7 +131,11 @@ def _metadata(name: str, issuer: str, http: Http) -> Mapping[str, Any]:
             raise ProviderUnavailable(f"{name}'s issuer answers {reply.status}")
         body = reply.json()
         if reply.status == 200 and isinstance(body, dict):
-            return body
+            if "issuer" in body:
+                return body
+            others.append(body)
         # Some servers have a page for each address that they do not know; the other place may be the right one.
         wrong = f"what is at {url} is none (HTTP {reply.status})"
-    raise BadMetadata(f"{name}: its issuer has no metadata (RFC 8414): {wrong}")
+    if others:
+        return others[0]  # it does not say what it must, which is told of
+    raise NoMetadata(f"{name}: its issuer has no metadata (RFC 8414): {wrong}")

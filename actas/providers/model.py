@@ -14,8 +14,9 @@ from pydantic_core import PydanticCustomError
 def _tls_or_loopback(url: str) -> str:
     """Tokens travel over TLS (RFC 6749 section 1.6), or not further than this machine."""
     parts = urlsplit(url)
-    if not url.isprintable() or " " in url or "#" in url or parts.username is not None:
-        raise ValueError("must be an address without spaces, control characters, credentials and fragment")
+    _ = parts.port  # raises where that is no number of a port
+    if not url.isprintable() or set(url) & set(" \\#") or parts.username is not None:
+        raise ValueError("must be an address without spaces, backslashes, control characters, credentials and fragment")
     if parts.scheme == "https" and parts.hostname:
         return url
     if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}:
@@ -29,7 +30,14 @@ def _identifies(issuer: str) -> str:
     return issuer
 
 
+def _takes_paths(url: str) -> str:
+    if "?" in url:
+        raise ValueError("must have no query: paths are put behind it")
+    return url
+
+
 Url = Annotated[str, AfterValidator(_tls_or_loopback)]
+BaseUrl = Annotated[Url, AfterValidator(_takes_paths)]
 Issuer = Annotated[Url, AfterValidator(_identifies)]
 
 #: RFC 6749 section 3.3: one scope, printable ASCII without space, quote and backslash.
@@ -119,7 +127,17 @@ _FLOWS_OWN = frozenset(
     }
 )
 _FORMS_OWN = frozenset(
-    {"client_assertion", "client_assertion_type", "code", "code_verifier", "grant_type", "refresh_token", "token"}
+    {
+        "client_assertion",
+        "client_assertion_type",
+        "code",
+        "code_verifier",
+        "device_code",
+        "grant_type",
+        "refresh_token",
+        "token",
+        "token_type_hint",
+    }
 )
 _APIS_OWN = frozenset({"authorization", "content-length", "content-type", "cookie", "host", "transfer-encoding"})
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -140,7 +158,7 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     #: The device authorization endpoint (RFC 8628), where there is one.
     device_url: Url | None = None
     #: The API's own base address, with an issuer its origin if nothing is said.
-    api_url: Url | None = Field(default=None, validate_default=True)
+    api_url: BaseUrl | None = Field(default=None, validate_default=True)
     #: Further addresses of the API; actions reach nothing but these hosts and the one of ``api_url``.
     other_api_urls: tuple[Url, ...] = ()
     #: Said with each request to the API, such as the version of the API that is meant.

@@ -11,7 +11,7 @@ import pytest
 from actas.errors import ProviderUnavailable, UnknownProvider
 from actas.http import Http
 from actas.providers import ASK_AGAIN_SECONDS, Provider, Providers
-from actas.providers.discovery import BadMetadata, completed, discover, metadata_urls
+from actas.providers.discovery import BadMetadata, NoMetadata, completed, discover, metadata_urls
 from tests.unit.peer import Peer, http_reply
 
 NOT_FOUND = http_reply(404, b"<h1>not here</h1>")
@@ -84,8 +84,13 @@ def test_openids_place_is_asked_first_and_completes_the_profile(http, issuer):
 
 @pytest.mark.parametrize(
     "first",
-    [NOT_FOUND, http_reply(200, b"<h1>Welcome</h1>"), http_reply(200, b"[]")],
-    ids=["404", "HTML", "another kind of JSON"],
+    [
+        NOT_FOUND,
+        http_reply(200, b"<h1>Welcome</h1>"),
+        http_reply(200, b"[]"),
+        http_reply(200, b'{"error": "not_found"}'),
+    ],
+    ids=["404", "HTML", "another kind of JSON", "an error in JSON"],
 )
 def test_rfc_8414s_place_is_asked_where_the_other_has_none(http, issuer, first):
     """Some servers have a page of HTML for every address."""
@@ -104,6 +109,18 @@ def test_what_the_profile_says_counts_and_what_it_does_not_say_is_asked(http, is
     assert (found.token_url, found.authorize_url) == ("https://own.example/token", f"{there.url}/authorize")
     assert (found.whose_url, found.account_url) == (f"{there.url}/me", None)
     assert found.says_issuer is True
+
+
+def test_a_profile_can_say_no():
+    """Where an issuer says that it does what it does not do."""
+    said = metadata("https://x.example", authorization_response_iss_parameter_supported=True)
+    known = Provider(name="new", issuer="https://x.example", says_issuer=False, revoke_url=None)
+    found = completed(known, said)
+    assert (found.says_issuer, found.revoke_url) == (False, None)
+    unsaid = completed(Provider(name="new", issuer="https://x.example"), said)
+    assert (unsaid.says_issuer, unsaid.revoke_url) == (True, "https://x.example/revoke")
+    nothing = Provider(name="new", issuer="https://x.example", token_url=None, account_url=None)
+    assert completed(nothing, said).is_complete, "what is needed is asked for all the same"
 
 
 # --- what it may not say ---
@@ -132,6 +149,14 @@ def test_metadata_that_cannot_be_used_says_why(http, issuer, said, why):
         discover(known, http)
 
 
+@pytest.mark.parametrize("endpoint", ["token_endpoint", "userinfo_endpoint", "revocation_endpoint"])
+def test_no_issuer_elsewhere_says_what_is_asked_on_this_machine(endpoint):
+    """Else it could have a worker send its tokens, or whatever it calls one, to what listens here."""
+    said = metadata("https://x.example", **{endpoint: "http://127.0.0.1:8200/v1/sys/seal"})
+    with pytest.raises(BadMetadata, match=f"{endpoint} cannot be used: it is not https"):
+        completed(Provider(name="new", issuer="https://x.example"), said)
+
+
 @pytest.mark.parametrize("client_auth", ["basic", "post", "none", "private_key_jwt"])
 def test_a_client_is_registered_in_a_way_that_the_issuer_takes(client_auth):
     known = Provider(name="new", issuer="https://x.example", client_auth=client_auth)
@@ -149,16 +174,17 @@ def test_a_client_is_registered_in_a_way_that_the_issuer_takes(client_auth):
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (NOT_FOUND, BadMetadata),
-        (http_reply(200, b"<h1>Welcome</h1>"), BadMetadata),
-        (http_reply(200, b""), BadMetadata),
-        (http_reply(200, b"{"), BadMetadata),
-        (http_reply(403, b"{}"), BadMetadata),
+        (NOT_FOUND, NoMetadata),
+        (http_reply(200, b"<h1>Welcome</h1>"), NoMetadata),
+        (http_reply(200, b""), NoMetadata),
+        (http_reply(200, b"{"), NoMetadata),
+        (http_reply(403, b"{}"), NoMetadata),
+        (http_reply(200, b"{}"), BadMetadata),
         (http_reply(500, b"{}"), ProviderUnavailable),
         (http_reply(429, b"{}"), ProviderUnavailable),
         (http_reply(200, b"{" + b" " * 1_000_001 + b"}"), ProviderUnavailable),
     ],
-    ids=["404", "HTML", "nothing", "no JSON", "403", "500", "429", "too much"],
+    ids=["404", "HTML", "nothing", "no JSON", "403", "says nothing", "500", "429", "too much"],
 )
 def test_an_issuer_that_says_nothing_of_use_is_unavailable(http, issuer, reply, kind):
     known, there = issuer(openid=reply, oauth=reply)
@@ -166,7 +192,7 @@ def test_an_issuer_that_says_nothing_of_use_is_unavailable(http, issuer, reply, 
         discover(known, http)
     assert type(caught.value) is kind
     assert "new" in str(caught.value)
-    assert len(there.requests) == (2 if kind is BadMetadata else 1)
+    assert len(there.requests) == (2 if issubclass(kind, BadMetadata) else 1)
 
 
 def test_no_redirect_is_followed(http, issuer, peer):
@@ -223,6 +249,23 @@ def test_while_an_issuer_is_away_what_it_said_before_counts(http, issuer, now):
     assert providers.complete("new", http) is first
     with pytest.raises(ProviderUnavailable):
         Providers({"new": known}).complete("new", http)  # who starts just now has nothing to go by
+
+
+@pytest.mark.parametrize(
+    "page", [NOT_FOUND, http_reply(403, b"{}"), http_reply(200, b"<h1>Back soon</h1>")], ids=["404", "403", "HTML"]
+)
+def test_a_page_in_the_place_of_an_issuer_is_not_its_word(http, peer, now, page):
+    """A gateway's, while what stands behind it is being replaced: nobody's exchange has to wait for that."""
+    answers = []
+    there = peer(lambda connection: connection.sendall(answers[0]))
+    answers.append(http_reply(200, json.dumps(metadata(there.url)).encode()))
+    providers = Providers({"new": Provider(name="new", issuer=there.url)})
+    first = providers.complete("new", http)
+    answers[0] = page
+    now[0] += ASK_AGAIN_SECONDS
+    assert providers.complete("new", http) is first
+    with pytest.raises(NoMetadata):
+        Providers({"new": Provider(name="new", issuer=there.url)}).complete("new", http)
 
 
 def test_an_issuer_that_says_something_wrong_is_not_away(http, issuer, now):

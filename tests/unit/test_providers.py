@@ -80,6 +80,8 @@ def test_a_table_within_a_table_changes_the_fields_it_names_and_no_other(load):
 def test_one_header_or_parameter_is_changed_and_the_others_stay(load):
     linkedin = load('[providers.linkedin.api_headers]\nLinkedIn-Version = "209901"')["linkedin"]
     assert linkedin.api_headers == BUILT_IN["linkedin"].api_headers | {"LinkedIn-Version": "209901"}
+    lower = load('[providers.linkedin.api_headers]\nlinkedin-version = "209901"')["linkedin"]
+    assert lower.api_headers == {"X-Restli-Protocol-Version": "2.0.0", "linkedin-version": "209901"}, "once, not twice"
     google = load('[providers.google.authorize_parameters]\nhd = "example.com"')["google"]
     assert google.authorize_parameters == BUILT_IN["google"].authorize_parameters | {"hd": "example.com"}
 
@@ -176,6 +178,11 @@ def test_a_file_may_change_nothing(load, text):
         ),
         ('[providers.x]\nother_api_urls = "https://x.com"', "providers.x.other_api_urls: "),
         ('[providers.x]\nother_api_urls = ["https://x.com", "http://x.com"]', "providers.x.other_api_urls.1: "),
+        # addresses that nobody could ask
+        ('[providers.x]\napi_url = "https://api.x.com:99999"', "providers.x.api_url: "),
+        ('[providers.x]\ntoken_url = "https://api.x.com:443x/token"', "providers.x.token_url: "),
+        ('[providers.x]\nrevoke_url = "https://api.x.com\\\\revoke"', "providers.x.revoke_url: "),
+        ('[providers.x]\napi_url = "https://api.x.com/?version=2"', "providers.x.api_url: "),
         # what is said with each request
         ('[providers.x]\napi_headers = "v2"', "providers.x.api_headers: "),
         ("[providers.x.api_headers]\nVersion = 2", "providers.x.api_headers.Version: "),
@@ -205,6 +212,8 @@ def test_a_file_may_change_nothing(load, text):
         ('[providers.x]\nclient_id_parameter = "client key"', "providers.x.client_id_parameter: "),
         ('[providers.x]\nclient_id_parameter = "client_secret"', "providers.x.client_id_parameter: Value error, cli"),
         ('[providers.x]\nclient_id_parameter = "refresh_token"', "providers.x.client_id_parameter: Value error, ref"),
+        ('[providers.x]\nclient_id_parameter = "device_code"', "providers.x.client_id_parameter: Value error, dev"),
+        ('[providers.x]\nclient_id_parameter = "token_type_hint"', "providers.x.client_id_parameter: Value error, tok"),
         # the flow
         ('[providers.x]\npkce = "plain"', "providers.x.pkce: "),
         ('[providers.x]\nsays_issuer = "often"', "providers.x.says_issuer: "),
