@@ -8,8 +8,9 @@ client before it looks at the grant (RFC 6749 section 5.2 has an error of its ow
 from __future__ import annotations
 
 import base64
-import hashlib
+import hmac
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -139,8 +140,12 @@ def _basic(client_id: str, secret: SecretStr) -> tuple[str, SecretStr]:
     return quote_plus(client_id), SecretStr(quote_plus(secret.get_secret_value()))
 
 
+#: A plain digest of a secret that somebody has thought up can be guessed by whoever reads it in an error's report.
+_MARKING = os.urandom(32)
+
+
 def _mark(secret: SecretStr) -> str:
-    return hashlib.sha256(secret.get_secret_value().encode(errors="surrogatepass")).hexdigest()
+    return hmac.digest(_MARKING, secret.get_secret_value().encode(errors="surrogatepass"), "sha256").hex()
 
 
 class Taken:

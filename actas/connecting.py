@@ -19,12 +19,15 @@ from actas.accounts import account_of
 from actas.clock import Clock
 from actas.errors import (
     AccessDenied,
+    ActasError,
     ClientRefused,
     ConnectError,
     InvalidRequest,
     InvalidState,
     ProviderUnavailable,
     TokenEndpointError,
+    VaultDenied,
+    VaultUnavailable,
 )
 from actas.http import MAX_REPLY_BYTES, NoReply, NotSent, ReplyTooLarge
 from actas.providers import Provider
@@ -156,11 +159,12 @@ def explained(name: str) -> Iterator[None]:
 
     Raises:
         AccessDenied, ConnectError.
+        VaultUnavailable, VaultDenied: it signs what some providers take for a proof of who the client is.
     """
-    kind = ConnectError
+    kind: type[ActasError] = ConnectError
     try:
         yield
-    except ConnectError as error:
+    except (ConnectError, VaultUnavailable, VaultDenied) as error:
         kind, what = type(error), str(error)
     except ClientRefused as error:
         what = f"{name} refused the app's own client credentials ({error.provider_code})"

@@ -25,6 +25,7 @@ from actas.errors import (
     ProviderBusy,
     ProviderUnavailable,
     TokenEndpointError,
+    VaultUnavailable,
 )
 from actas.http import NoReply, NotSent
 from actas.oauth import TokenEndpoint, Tokens
@@ -122,7 +123,7 @@ class DeviceConnector:
                 interval, trouble = interval + _slower(error, name), ""
             except ProviderBusy as error:
                 interval, trouble = interval + SLOWER_SECONDS, str(error)
-            except (NotSent, NoReply, ProviderUnavailable) as error:
+            except (NotSent, NoReply, ProviderUnavailable, VaultUnavailable) as error:  # some proofs Vault signs
                 interval, trouble = min(2 * interval, max(interval, LONGEST_INTERVAL_SECONDS)), str(error)
         last = f"; when last asked: {trouble}" if trouble else ""
         raise ConnectError(f"{name}: nobody entered the code in time{last}")

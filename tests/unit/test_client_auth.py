@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 from pydantic import SecretStr
 
-from actas.client_auth import ASSERTION_SECONDS, ASSERTION_TYPE, Assertions, Taken, Way
+from actas.client_auth import ASSERTION_SECONDS, ASSERTION_TYPE, Assertions, Taken, Way, ways
 from actas.client_keys import ALGORITHMS, ClientKey
 from actas.errors import ClientRefused, GrantDead, NoClientKey, TokenEndpointError, VaultUnavailable
 from actas.http import Http, NoReply, NotSent
@@ -330,3 +331,12 @@ def test_what_one_client_was_taken_by_says_nothing_of_another():
     assert taken.first("https://x/token", "c", [a, b]) == [b, a]
     assert taken.first("https://x/token", "d", [a, b]) == [a, b]
     assert taken.first("https://y/token", "c", [a, b]) == [a, b]
+
+
+def test_what_tells_secrets_apart_does_not_let_anybody_guess_them():
+    """It stands in frames that error reporters print; a plain digest is guessed as soon as the secret is."""
+    client = ClientCredentials(client_id="c", client_secret=SecretStr("summer2026"))
+    (way,) = ways(BUILT_IN["x"], client, None)
+    assert len(way.mark) == 64
+    for name in sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}):
+        assert hashlib.new(name, b"summer2026").hexdigest() not in repr(way)

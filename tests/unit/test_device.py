@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
 import pytest
+from joserfc.jwk import ECKey
 from pydantic import SecretStr
 
+from actas.client_auth import Assertions
+from actas.client_keys import ClientKey
 from actas.device import INTERVAL_SECONDS, LONGEST, DeviceConnector
-from actas.errors import ConnectError, InvalidRequest
+from actas.errors import ConnectError, InvalidRequest, VaultUnavailable
 from actas.http import Http
 from actas.oauth import TokenEndpoint
 from actas.providers import BUILT_IN
@@ -266,3 +270,37 @@ def test_a_provider_that_gives_no_code_is_told_of(there, begin, codes, words):
 def test_a_provider_without_a_device_flow_is_told_apart_early(begin):
     with pytest.raises(InvalidRequest, match="x cannot be connected by a code: its profile has no device_url"):
         begin(device_url=None)
+
+
+class Signing:
+    """Vault, away for some signatures: True is one that it gives, False one that it does not."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def client_key(self, app, provider):
+        key = ECKey.generate_key("P-256").as_pem(private=False).decode()
+        return ClientKey("actas-client-a.x", "ecdsa-p256", {1: key})
+
+    def sign_as_client(self, key, data, *, version, algorithm):
+        if not self.answers.pop(0):
+            raise VaultUnavailable
+        return "signature"
+
+
+def signing(endpoint, *answers):
+    there = endpoint(client_auth="private_key_jwt")
+    return replace(there, assertions=Assertions.of(Signing(*answers), "a", there.provider, lambda: NOW))
+
+
+def test_a_vault_that_is_away_for_a_moment_ends_no_connection(there, time, connector, endpoint, begin):
+    """The code lives for minutes, and so does the user's patience."""
+    there.says = [(200, TOKENS)]
+    done = connector.finish(begin(), signing(endpoint, False, True))
+    assert done.account == "17"
+    assert time.pauses == [2, 4]
+
+
+def test_where_vault_is_away_the_user_is_told_to_begin_again(connector, endpoint):
+    with pytest.raises(VaultUnavailable, match="nothing was stored, and the user must connect again$"):
+        connector.begin(user="alice", endpoint=signing(endpoint, False), scopes=["a"])
