@@ -246,7 +246,7 @@ def parse_tokens(body: Mapping[str, object], now: datetime, provider: Provider) 
         access_token=SecretStr(body["access_token"]),
         access_expires_at=to_milliseconds(now + timedelta(seconds=lifetime)),
         refresh_token=SecretStr(body["refresh_token"]) if body.get("refresh_token") else None,
-        scopes=granted(body["scope"], provider) if body.get("scope") else None,
+        scopes=granted(body.get("scope") or "", provider) or None,  # blanks name none, as nothing does
         refresh_expires_in=_refresh_lifetime(body),
     )
 

@@ -140,7 +140,9 @@ def test_no_refresh_token_is_not_an_empty_one(refresh_token):
     assert read(200, {"access_token": "a", "refresh_token": refresh_token}).refresh_token is None
 
 
-@pytest.mark.parametrize(("scope", "scopes"), [("", None), (None, None), ("a", {"a"}), (" a  b ", {"a", "b"})])
+@pytest.mark.parametrize(
+    ("scope", "scopes"), [("", None), (None, None), (" ", None), ("a", {"a"}), (" a  b ", {"a", "b"})]
+)
 def test_scopes_are_separated_by_spaces_and_may_be_left_out(scope, scopes):
     assert read(200, {"access_token": "a", "scope": scope}).scopes == scopes
 
