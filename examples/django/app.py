@@ -44,6 +44,7 @@ settings.configure(
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     SESSION_COOKIE_SECURE=APP_URL.startswith("https:"),
     CSRF_COOKIE_SECURE=APP_URL.startswith("https:"),
+    CSRF_TRUSTED_ORIGINS=[APP_URL],  # a proxy ends TLS, and what comes here looks like http
     TEMPLATES=[
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
