@@ -99,6 +99,8 @@ PAUSES: Mapping[type[Exception], timedelta] = {
     VaultDenied: OPERATOR_PAUSE,
     MongoRefused: OPERATOR_PAUSE,
     EnvelopeVersionError: OPERATOR_PAUSE,
+    # It is well, and will say the same again: an address must be mended, and no gate closes meanwhile.
+    errors.Redirected: OPERATOR_PAUSE,
     Unavailable: OUTAGE_PAUSE,
     NotSent: OUTAGE_PAUSE,
     NoReply: OUTAGE_PAUSE,

@@ -47,6 +47,7 @@ from worker.errors import (
     OutcomeUnknown,
     OutOfCredits,
     RateLimited,
+    Redirected,
     Stopped,
     TokenPending,
     TooLate,
@@ -95,6 +96,7 @@ WAITS = [
     (ProviderUnavailable(), 5, "provider_unavailable"),
     (NotSent(), 5, "not_sent"),
     (FileUnread(), 5, "file_unread"),
+    (Redirected(), 60, "redirected"),  # of an idempotent action
     (NoReply(), 5, "no_reply"),  # from the token endpoint, or of an idempotent action
     (ClientRefused(provider_code="invalid_client"), 60, "client_refused"),
     (EnvelopeVersionError(), 60, "envelope_version"),
