@@ -27,7 +27,9 @@ def account_of(http: Http, provider: Provider, tokens: Tokens) -> str:
         found = found.get(name) if isinstance(found, dict) else None
     if reply.status < 300 and isinstance(found, str | int) and not isinstance(found, bool):
         account = str(found)
-        if is_short_text(account):  # it becomes part of an index, and is told to apps
+        if (
+            is_short_text(account) and account.isprintable()
+        ):  # it is part of an index, told to apps, and shown on terminals
             return account
     raise ConnectError(f"{provider.name} did not tell whose account it is: it answered {reply.status}, {reply.kind}")
 

@@ -24,6 +24,8 @@ from actas.errors import (
     ProviderUnavailable,
     SettingsError,
     TokenEndpointError,
+    VaultDenied,
+    VaultUnavailable,
 )
 from actas.http import Http, NoReply, NotSent, Reply
 from actas.oauth import TokenEndpoint
@@ -133,7 +135,7 @@ def token_endpoint(endpoint: TokenEndpoint, now: datetime) -> Finding:
             " fatal_errors: if it says so of a dead one, too, that would not be noticed"
         )
         return Finding("-", "client", text)
-    except (NotSent, NoReply, ProviderUnavailable) as error:
+    except (NotSent, NoReply, ProviderUnavailable, VaultUnavailable, VaultDenied) as error:  # some proofs Vault signs
         return Finding("wrong", "client", f"{name}'s token endpoint: {error}")
     return Finding("wrong", "client", f"{name} gives tokens for a refresh token that was made up: this is no provider")
 

@@ -201,7 +201,8 @@ class TokenEndpoint:
         )
 
     def _refuses_client(self, reply: Reply) -> bool:
-        return isinstance(_refusal(self.provider, reply), ClientRefused)
+        # Whatever else is said: who has given tokens has used up what they were given for.
+        return not _gives(reply.status, reply.json()) and isinstance(_refusal(self.provider, reply), ClientRefused)
 
 
 def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
@@ -212,7 +213,7 @@ def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
         GrantDead, ClientRefused, TokenEndpointError: as the provider's data tells them apart.
     """
     body = reply.json()
-    if reply.status < 300 and isinstance(body, dict) and isinstance(body.get("access_token"), str):
+    if _gives(reply.status, body):
         default = provider.default_expires_seconds
         if _lifetime(body.get("expires_in"), default) is None:
             # These tokens exist nowhere else, and where they rotate the old ones are dead: refusing them for this would
@@ -222,6 +223,10 @@ def read_tokens(provider: Provider, reply: Reply, now: datetime) -> Tokens:
             body["scope"] = None  # the same: what was granted is known from connecting
         return parse_tokens(body, now, provider)
     raise _refusal(provider, reply, now)
+
+
+def _gives(status: int, body: Any) -> bool:
+    return status < 300 and isinstance(body, dict) and isinstance(body.get("access_token"), str)
 
 
 def parse_tokens(body: Mapping[str, object], now: datetime, provider: Provider) -> Tokens:

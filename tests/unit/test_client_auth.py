@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from actas.client_auth import ASSERTION_SECONDS, ASSERTION_TYPE, Assertions, Taken, Way, ways
 from actas.client_keys import ALGORITHMS, ClientKey
 from actas.errors import ClientRefused, GrantDead, NoClientKey, TokenEndpointError, VaultUnavailable
+from actas.examining import token_endpoint
 from actas.http import Http, NoReply, NotSent
 from actas.oauth import TokenEndpoint
 from actas.providers import BUILT_IN, Provider
@@ -277,6 +278,13 @@ def test_if_all_are_refused_the_client_is(http, answering, how):
     assert secrets(there, how) == ["old", "new: +%é", "newest"]
 
 
+def test_who_has_given_tokens_is_not_asked_again_whatever_else_is_said(http, answering):
+    """A refresh token that was for one use is used up."""
+    there = answering(http_reply(200, b'{"access_token": "a", "error": "invalid_client"}'), REFUSED, REFUSED)
+    assert refresh(endpoint(http, provider(there.url, client_auth="post"), **SECRETS)) == "a"
+    assert len(there.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
@@ -340,3 +348,13 @@ def test_what_tells_secrets_apart_does_not_let_anybody_guess_them():
     assert len(way.mark) == 64
     for name in sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}):
         assert hashlib.new(name, b"summer2026").hexdigest() not in repr(way)
+
+
+def test_doctor_says_that_a_proof_could_not_be_signed(http, peer):
+    """It is what the role may do, or Vault, that must be mended; nobody has asked the provider."""
+    vault = Vault("ecdsa-p256")
+    client = endpoint(http, provider(peer(200).url), vault)
+    vault.away = True
+    found = token_endpoint(client, NOW)
+    assert (found.state, found.name) == ("wrong", "client")
+    assert "x's token endpoint: Vault" in found.text

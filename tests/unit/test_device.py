@@ -39,6 +39,7 @@ class Provider:
 
     def __init__(self):
         self.codes = (200, CODES)
+        self.account = "17"
         self.says = []
         self.asked = []
         self.peer = Peer(self.answer)
@@ -51,7 +52,7 @@ class Provider:
             connection.sendall(reply(*self.codes))
             self.asked.append(form)
         elif path == b"/me":
-            connection.sendall(reply(200, {"data": {"id": "17"}}))
+            connection.sendall(reply(200, {"data": {"id": self.account}}))
         else:
             self.asked.append(form)
             says = self.says.pop(0)
@@ -304,3 +305,11 @@ def test_a_vault_that_is_away_for_a_moment_ends_no_connection(there, time, conne
 def test_where_vault_is_away_the_user_is_told_to_begin_again(connector, endpoint):
     with pytest.raises(VaultUnavailable, match="nothing was stored, and the user must connect again$"):
         connector.begin(user="alice", endpoint=signing(endpoint, False), scopes=["a"])
+
+
+@pytest.mark.parametrize("account", ["", "1\x1b]0;owned\x07", "1\n2", "\u202e71", "x" * 10_000, True, None, ["17"]])
+def test_an_account_that_cannot_be_shown_is_none(there, finish, account):
+    """It stands on terminals, where a provider must not write what it likes."""
+    there.account, there.says = account, [(200, TOKENS)]
+    with pytest.raises(ConnectError, match="did not tell whose account it is"):
+        finish()
