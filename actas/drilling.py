@@ -127,6 +127,6 @@ class Drilling:
 
     def _rotates(self, provider: str) -> bool:
         try:
-            return self.providers[provider].refresh.kind == "rotating"
+            return self.providers[provider].surely_rotates
         except UnknownProvider:  # the workers know it, this process does not: nothing is promised
             return False

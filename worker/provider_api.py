@@ -192,7 +192,9 @@ def _climbs(path: str) -> bool:
     """Whether a path has dot segments (RFC 3986 section 3.3), however often their dots and slashes are escaped."""
     while (plain := unquote(path)) != path:
         path = plain
-    return not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/"))
+    segments = path.replace("\\", "/").split("/")
+    # Some servers take what is behind a semicolon for a parameter of the segment, and off, before they climb.
+    return not {".", ".."}.isdisjoint(segment.partition(";")[0] for segment in segments)
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

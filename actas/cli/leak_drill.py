@@ -179,7 +179,7 @@ def told(report: Report, drill: Drill, now: datetime) -> Iterator[str]:
         yield f"  refresh tokens, exchanged at the provider, old ones worthless: {_counts(report.rotated)}"
     if report.kept_refresh_token:
         yield (
-            f"  refresh tokens that the provider does not rotate: {_counts(report.kept_refresh_token)}; if a thief has"
+            f"  refresh tokens of providers not known to rotate: {_counts(report.kept_refresh_token)}; if a thief has"
             " decrypted them, they work until their users disconnect and connect again"
         )
     if (until := report.access_tokens_until) is not None and until > now:

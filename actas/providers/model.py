@@ -31,8 +31,8 @@ def _identifies(issuer: str) -> str:
 
 
 def _takes_paths(url: str) -> str:
-    if "?" in url:
-        raise ValueError("must have no query: paths are put behind it")
+    if "?" in url or not {".", ".."}.isdisjoint(urlsplit(url).path.split("/")):
+        raise ValueError("must have no query and no dots for a directory: paths are put behind it")
     return url
 
 
@@ -226,6 +226,8 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     def _begins_at_the_api(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("/"):
             raise ValueError("begins with /: it is a path on the API (or set account_url)")
+        if value is not None and (not value.isprintable() or set(value) & set(" \\#")):
+            raise ValueError("must be a path without spaces, backslashes, control characters and fragment")
         return value
 
     @field_validator("account_url")
@@ -301,6 +303,11 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
         """The API's base address, without a slash at its end."""
         assert self.api_url is not None  # the validator has seen to it
         return self.api_url.rstrip("/")
+
+    @property
+    def surely_rotates(self) -> bool:
+        """Whether a used refresh token is certainly worthless; of an issuer alone that is only assumed."""
+        return "refresh" in self.model_fields_set and self.refresh.rotates
 
     @property
     def is_complete(self) -> bool:

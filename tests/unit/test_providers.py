@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from actas.drilling import Drilling
 from actas.errors import SettingsError, UnknownProvider
 from actas.providers import BUILT_IN, Provider, Providers
 from actas.providers.model import FatalError, RefreshProfile
@@ -101,6 +102,24 @@ def test_every_field_is_refused_by_its_name_in_some_test(field):
         assert f"providers.x.{field}" in Path(__file__).read_text()
 
 
+@pytest.mark.parametrize(
+    ("table", "surely"),
+    [
+        ('[providers.new]\nissuer = "https://login.new.example"', False),
+        ('[providers.new]\nissuer = "https://login.new.example"\nrefresh = { kind = "rotating" }', True),
+        ('[providers.new]\nissuer = "https://login.new.example"\nrefresh = { kind = "static" }', False),
+        (NEW, False),
+    ],
+)
+def test_what_is_only_taken_for_granted_is_promised_to_nobody(load, table, surely):
+    """A leak drill would call a thief's token worthless that works."""
+    providers = load(table)
+    assert providers["new"].surely_rotates is surely
+    drilling = Drilling(None, None, None, providers, None)
+    rotating = [name for name in ("x", "github", "google", "microsoft", "new", "gone") if drilling._rotates(name)]
+    assert rotating == ["x", "github", *(["new"] if surely else [])]
+
+
 def test_where_the_account_is_asked_for_can_be_moved(load):
     """The one way takes the other's place: both would be two."""
     moved = load('[providers.x]\naccount_url = "https://id.x.example/me"')["x"]
@@ -172,6 +191,8 @@ def test_a_file_may_change_nothing(load, text):
         # where whose account it is can be asked
         ('[providers.x]\naccount_path = "users/me"', "providers.x.account_path: "),
         ("[providers.x]\naccount_path = 1", "providers.x.account_path: "),
+        ('[providers.x]\naccount_path = "/me#id"', "providers.x.account_path: Value error, must be a path without"),
+        ('[providers.x]\naccount_path = "/me\\n"', "providers.x.account_path: Value error, must be a path without"),
         (
             '[providers.x]\naccount_url = "https://x.com/me"\naccount_path = "/me"',
             "providers.x.account_url: Value error, either account_url or account_path, not both",
@@ -183,6 +204,7 @@ def test_a_file_may_change_nothing(load, text):
         ('[providers.x]\ntoken_url = "https://api.x.com:443x/token"', "providers.x.token_url: "),
         ('[providers.x]\nrevoke_url = "https://api.x.com\\\\revoke"', "providers.x.revoke_url: "),
         ('[providers.x]\napi_url = "https://api.x.com/?version=2"', "providers.x.api_url: "),
+        ('[providers.x]\napi_url = "https://api.x.com/v1/../v2"', "providers.x.api_url: "),
         # what is said with each request
         ('[providers.x]\napi_headers = "v2"', "providers.x.api_headers: "),
         ("[providers.x.api_headers]\nVersion = 2", "providers.x.api_headers.Version: "),
