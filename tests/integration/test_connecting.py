@@ -34,7 +34,7 @@ def test_the_authorization_url_carries_pkce_and_an_unguessable_state(client, use
 
 def test_a_user_who_says_no_is_told_apart(client, sandbox, user):
     callback = sandbox.authorize(begin(client, user).url, user, allow=False)
-    with pytest.raises(AccessDenied, match="^x: the user said no$"):
+    with pytest.raises(AccessDenied, match="^x: the user said no .access_denied.; nothing was stored"):
         client.finish_connect(callback, user=user)
 
 
