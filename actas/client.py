@@ -196,6 +196,7 @@ class Client:
         Raises:
             NoGrant, AmbiguousAccount, UnknownProvider, InvalidRequest.
         """
+        self._provider(provider)
         return _choose(self._find_grants(user, provider, account))
 
     def grants(self, *, user: str | None = None) -> list[Grant]:
@@ -217,6 +218,7 @@ class Client:
         """
         grants = self._find_grants(user, provider, account)
         if not grants:
+            self._provider(provider)  # the name is wrong, or else there is nothing
             raise NoGrant
         # This write is all that counts: a job signed before is not done from here on, also if the user connects again,
         # and whatever becomes of this process.
@@ -423,10 +425,10 @@ class Client:
     def _find_grants(self, user: str, provider: str, account: str | None) -> list[Grant]:
         """One user's grants at one provider: a filter that is left out, or is no text, would find other users', too."""
         check_user(user)
-        name = self._provider(provider).name
+        check_text("provider", provider, "the name of a provider")  # maybe one that was taken out of the providers file
         if account is not None:
             check_account(account)
-        return self._room.grants.find(app=self.app, user=user, provider=name, account=account)
+        return self._room.grants.find(app=self.app, user=user, provider=provider, account=account)
 
     def _stored_or_again(self, user: str, done: Connected) -> Grant:
         """As ``_stored``, of tokens that nobody has but this call, and that no second call can have."""

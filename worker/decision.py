@@ -18,6 +18,8 @@ from actas.errors import (
     NotFound,
     TokenEndpointError,
     Unavailable,
+    UnknownAction,
+    UnknownProvider,
     VaultDenied,
 )
 from actas.gates import AtGate, after_opening
@@ -99,6 +101,9 @@ PAUSES: Mapping[type[Exception], timedelta] = {
     VaultDenied: OPERATOR_PAUSE,
     MongoRefused: OPERATOR_PAUSE,
     EnvelopeVersionError: OPERATOR_PAUSE,
+    # A worker of an older release, or without the package that brings it: another one knows it, or soon will.
+    UnknownAction: OPERATOR_PAUSE,
+    UnknownProvider: OPERATOR_PAUSE,
     # It is well, and will say the same again: an address must be mended, and no gate closes meanwhile.
     errors.Redirected: OPERATOR_PAUSE,
     Unavailable: OUTAGE_PAUSE,
@@ -123,12 +128,12 @@ def time_to_return(run_at: datetime, *, now: datetime, deadline: datetime) -> da
 def _next(error: Exception, attempt: int, now: datetime, jitter: float) -> tuple[JobStatus, datetime | None, bool]:
     if (known := _told(error, now)) is not None:
         return JobStatus.SCHEDULED, known, False
-    for kind, to in ENDS.items():
-        if isinstance(error, kind):
-            return to, None, False
     for kind, pause in PAUSES.items():
         if isinstance(error, kind):
             return JobStatus.SCHEDULED, now + pause * (1 + jitter), False
+    for kind, to in ENDS.items():
+        if isinstance(error, kind):
+            return to, None, False
     hopeless = isinstance(error, ActasError) and not isinstance(error, REPEATABLE)
     if hopeless or attempt + 1 >= MAX_ATTEMPTS:
         return JobStatus.FAILED, None, True

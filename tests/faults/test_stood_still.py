@@ -79,7 +79,8 @@ def test_a_late_reply_heals_a_grant_whose_provider_tolerates_reuse(world, stood_
     victim, client = stood_still["tolerated"], world.client
     done = client.wait(victim.job, timeout=SECONDS)
     assert done.status is JobStatus.SUCCEEDED
-    assert "reauthorization_required" in [step.get("code") for step in done.history], "it had been parked"
+    story = [f"{step['to']} {step.get('code') or ''}".strip() for step in done.history]
+    assert "parked reauthorization_required" in story, "; ".join(story)
     grant = client.grant(user=victim.user, provider="x")
     assert (grant.status, grant.generation) == (GrantStatus.ACTIVE, 2)
     assert posts(victim.user) == [f"held at {victim.strike.point}"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from actas import Client, GrantStatus, JobStatus
-from actas.errors import ProviderUnavailable
+from actas.errors import ProviderUnavailable, UnknownProvider
 from actas.sandbox.directing import PersonaControl
 from actas.settings import ClientCredentials
 from tests.integration.by_hand import send_again
@@ -96,6 +96,18 @@ def test_it_connects_exchanges_rotates_acts_and_disconnects(app, worker, acme, s
     [family] = acme.seen(grant.account)["families"]
     assert (family["alive"], family["living"]) == (False, 0)
     assert documents["grants"].find_one({"_id": grant.id})["status"] == "revoked"
+
+
+def test_whoever_connected_a_provider_that_was_taken_out_of_the_file_can_disconnect(app, stack, acme, user):
+    request = app.begin_connect(user=user, provider=NAME, redirect_uri=REDIRECT)
+    app.finish_connect(acme.authorize(request.url, user), user=user)
+    with Client(settings_from(stack.role_env("app-demo"))) as later:
+        with pytest.raises(UnknownProvider):
+            later.grant(user=user, provider=NAME)
+        assert later.disconnect(user=user, provider=NAME).grants == 1
+        with pytest.raises(UnknownProvider):
+            later.disconnect(user=f"{user}-nobody", provider=NAME)
+    assert [grant.status for grant in app.grants(user=user)] == [GrantStatus.REVOKING]
 
 
 def test_an_issuer_that_is_away_or_another_is_an_early_error(stack, acme, tmp_path, user):

@@ -23,6 +23,7 @@ from actas.errors import (
     ProviderUnavailable,
     TokenEndpointError,
     UnknownAction,
+    UnknownProvider,
     VaultDenied,
     VaultUnavailable,
 )
@@ -81,7 +82,6 @@ ENDS = [
     (JobRefused(), S.FAILED, "job_refused"),
     (JobRefused("moved", code="altered"), S.FAILED, "altered"),
     (InvalidPayload(), S.FAILED, "invalid_payload"),
-    (UnknownAction(), S.FAILED, "unknown_action"),
     (Refused(), S.FAILED, "refused"),
     (Refused("again", refusal="duplicate"), S.FAILED, "duplicate"),
     (EnvelopeError(), S.FAILED, "bad_envelope"),
@@ -100,6 +100,8 @@ WAITS = [
     (NoReply(), 5, "no_reply"),  # from the token endpoint, or of an idempotent action
     (ClientRefused(provider_code="invalid_client"), 60, "client_refused"),
     (EnvelopeVersionError(), 60, "envelope_version"),
+    (UnknownAction(), 60, "unknown_action"),  # to this worker; one with a newer release, or with its package, knows it
+    (UnknownProvider(), 60, "unknown_provider"),
     (VaultDenied(), 60, "vault_denied"),  # a policy or a role id to be mended, for the whole fleet at once
     (MongoRefused(), 60, "mongodb_refused"),
     (NotFound("app shop has no client credentials for x"), 60, "not_found"),
@@ -283,6 +285,6 @@ def test_an_outage_however_long_leaves_all_attempts(error, times, jitter):
 
 
 def test_no_row_of_the_tables_hides_behind_an_earlier_one_for_a_class_above_it():
-    order = [*worker.decision.ENDS, *worker.decision.PAUSES]
+    order = [*worker.decision.PAUSES, *worker.decision.ENDS]
     hidden = [(kind, earlier) for n, kind in enumerate(order) for earlier in order[:n] if issubclass(kind, earlier)]
     assert hidden == []
