@@ -111,13 +111,17 @@ class TokenEndpoint:
             form["code_verifier"] = verifier
         return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
 
-    def refresh(self, refresh_token: SecretStr, *, seconds: float, now: datetime) -> Tokens:
+    def refresh(self, refresh_token: SecretStr, *, scopes: Iterable[str] = (), seconds: float, now: datetime) -> Tokens:
         """Trade a refresh token for an access token (RFC 6749 section 6): the *exchange*.
+
+        ``scopes``: what was granted, for those providers that want to be told.
 
         Raises:
             NotSent, NoReply, ProviderUnavailable, ClientRefused, GrantDead, TokenEndpointError.
         """
         form: dict[str, str | SecretStr] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        if self.provider.scope_at_exchange:
+            form["scope"] = " ".join(sorted({*self.provider.base_scopes, *scopes}))
         return read_tokens(self.provider, self._post(self.provider.token_url, form, seconds), now)
 
     def authorize_device(self, scopes: Iterable[str], *, seconds: float) -> Mapping[str, Any]:

@@ -305,7 +305,7 @@ class Exchange:
             if held.ends_at - time.monotonic() < seconds + LEASE_MARGIN_SECONDS:
                 raise TokenPending  # we stood still too long: by the time of a reply the lease may be another's
             try:
-                return endpoint.refresh(refresh_token, seconds=seconds, now=self.clock())
+                return endpoint.refresh(refresh_token, scopes=grant.scopes, seconds=seconds, now=self.clock())
             except NoReply:
                 held.unanswered = True
                 raise

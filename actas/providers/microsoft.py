@@ -23,6 +23,9 @@ MICROSOFT = Provider(
     client_auth="post",
     base_scopes=("offline_access", "openid"),
     default_scopes=(),
+    # Its page calls it optional; without it users are told AADSTS90009 and 70011, and a new refresh token comes only
+    # where offline_access was asked for.
+    scope_at_exchange=True,
     scope_prefix="https://graph.microsoft.com/",
     # A new one each time, the old one not revoked; 90 days for web clients. Single-page apps have 24 hours.
     refresh=RefreshProfile(kind="sliding", idle_seconds=90 * 86400, revocation="grant"),

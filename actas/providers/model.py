@@ -189,6 +189,8 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     base_scopes: tuple[Scope, ...] = Field(default=None, validate_default=True)
     #: Asked for when an app does not say which; None: what all actions at this provider need.
     default_scopes: tuple[Scope, ...] | None = None
+    #: Whether an exchange says for which scopes (RFC 6749 section 6 leaves it to the client); most want no word of it.
+    scope_at_exchange: bool = False
     #: What token replies may put before a scope's name.
     scope_prefix: str = ""
     #: Whether token replies part scopes by commas, where RFC 6749 section 3.3 says spaces.

@@ -380,6 +380,13 @@ def test_refreshing_sends_what_rfc_6749_section_6_says(http, peer):
     assert there.headers["accept"] == "application/json"
 
 
+def test_only_a_provider_that_wants_to_know_is_told_for_which_scopes_an_exchange_is(http, peer):
+    there = peer(200, b'{"access_token": "a"}')
+    told = provider(there.url, scope_at_exchange=True, base_scopes=("offline",))
+    TokenEndpoint(http, told, credentials()).refresh(SecretStr("r"), scopes=["b", "a"], seconds=5, now=NOW)
+    assert dict(parse_qsl(there.body.decode()))["scope"] == "a b offline"
+
+
 def test_a_code_is_exchanged_with_its_verifier_and_its_address(http, peer):
     there = peer(200, b'{"access_token": "a"}')
     TokenEndpoint(http, provider(there.url), credentials()).exchange_code(

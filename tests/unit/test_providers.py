@@ -243,6 +243,7 @@ def test_a_file_may_change_nothing(load, text):
         ('[providers.x]\nbase_scopes = ["users.read tweet.read"]', "providers.x.base_scopes.0: "),
         ('[providers.x]\ndefault_scopes = ["users.read", ""]', "providers.x.default_scopes.1: "),
         ("[providers.x]\nscope_prefix = 1", "providers.x.scope_prefix: "),
+        ("[providers.x]\nscope_at_exchange = 2", "providers.x.scope_at_exchange: "),
         ("[providers.x]\nscope_commas = 2", "providers.x.scope_commas: "),
         # what comes back
         ("[providers.x]\ndefault_expires_seconds = 0", "providers.x.default_expires_seconds: "),
