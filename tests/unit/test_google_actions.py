@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 from email.message import EmailMessage
+from email.utils import getaddresses
 
 import pytest
 from hypothesis import given
@@ -252,7 +254,7 @@ lines = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl
 @given(lines, lines, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200))
 def test_whatever_is_written_stays_where_it_was_written(subject, name, text):
     payload = MAIL.parse({"to": [{"address": "b@b.example", "name": name}], "subject": subject, "text": text})
-    raw = message(payload).as_bytes()
+    raw = message(payload)
     head, _, body = raw.partition(b"\r\n\r\n")
     names = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line.startswith((b" ", b"\t"))]
     assert sorted(set(names)) == sorted(names)
@@ -261,6 +263,32 @@ def test_whatever_is_written_stays_where_it_was_written(subject, name, text):
     mail = message_from_bytes(raw, policy=policy.SMTP)
     assert [each.addr_spec for each in mail["To"].addresses] == ["b@b.example"]
     assert not [line for line in body.split(b"\r\n") if b"\n" in line or b"\r" in line]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Smith, J.", "Éva (home)", "Jörg"],  # Python 3.11.7 sends this one to two of them
+        ["Jörg", "<Ann>, Q.", "Łukasz " * 10, "a@evil.example, b"],
+        ["ü" * 200, "plain " * 30, "=?utf-8?q?=2C?=", "\\", '"', ""],
+    ],
+)
+def test_a_message_goes_to_whom_it_names_whatever_their_names(names):
+    whom = [{"address": f"n{number}@b.example", "name": name} for number, name in enumerate(names)]
+    raw = message(MAIL.parse({"to": whom, "cc": whom[::-1], "text": "t"}))
+    mail, as_it_is = message_from_bytes(raw, policy=policy.SMTP), message_from_bytes(raw)
+    for read_as, asked in (("To", whom), ("Cc", whom[::-1])):
+        assert [each.addr_spec for each in mail[read_as].addresses] == [each["address"] for each in asked]
+        # Of a name that is in several encoded words, Python's newer reader makes several words.
+        older = getaddresses([str(as_it_is[read_as])])
+        shown = [(str(make_header(decode_header(name))).strip(), address) for name, address in older]
+        assert shown == [(each["name"].strip(), each["address"]) for each in asked]
+
+
+@pytest.mark.parametrize("subject", ["=?utf-8?q?=0d=0aBcc:_eve?=", "x" * 2000, " blanks ", "é" + "=?utf-8?q?a?=b"])
+def test_a_subject_is_what_was_written(subject):
+    mail = send(to=["b@b.example"], subject=subject, text="t")
+    assert mail["Subject"] == subject
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
-from email.headerregistry import Address as HeaderAddress
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Self
@@ -21,6 +21,9 @@ from actas.http import NoReply
 
 #: On a host of its own, ``other_api_urls`` of the profile.
 SEND = "https://gmail.googleapis.com/gmail/v1/users/me/messages/send"
+
+#: RFC 5322 section 2.1.1: a line has at most 998 characters; this leaves room for the rest of one.
+PLAIN_LINE = 900
 
 
 class MessagePayload(Recipients):
@@ -52,22 +55,31 @@ class Send(Action[MessagePayload]):
     payload_type = MessagePayload
 
     def perform(self, http: ActionHttp, payload: MessagePayload, job_id: str) -> Result:  # noqa: ARG002
-        raw = urlsafe_b64encode(message(payload).as_bytes()).decode()
+        raw = urlsafe_b64encode(message(payload)).decode()
         match http.request("POST", SEND, json={"raw": raw}):
             case {"id": str(made)} if made:
                 return Result(made)
         raise NoReply("Gmail accepted the message but named no id")
 
 
-def message(payload: MessagePayload) -> EmailMessage:
+def message(payload: MessagePayload) -> bytes:
     """The message as it is sent; Gmail adds who it is from, its date and its id. Pure."""
+    headers = [
+        f"{header}: {_addresses(whom)}"
+        for header, whom in (
+            ("To", payload.to),
+            ("Cc", payload.cc),
+            ("Bcc", payload.bcc),
+            ("Reply-To", [payload.reply_to] if payload.reply_to else []),
+        )
+        if whom
+    ]
+    headers.append(f"Subject: {_words(payload.subject, 'Subject')}")
+    return "".join(f"{header}\r\n" for header in headers).encode("ascii") + _content(payload).as_bytes()
+
+
+def _content(payload: MessagePayload) -> EmailMessage:
     mail = EmailMessage(policy=SMTP)
-    for header, whom in (("To", payload.to), ("Cc", payload.cc), ("Bcc", payload.bcc)):
-        if whom:
-            mail[header] = _addresses(whom)
-    if payload.reply_to is not None:
-        mail["Reply-To"] = _addresses([payload.reply_to])
-    mail["Subject"] = payload.subject
     if payload.text is not None:
         mail.set_content(payload.text)
     if payload.html is not None and payload.text is not None:
@@ -77,5 +89,24 @@ def message(payload: MessagePayload) -> EmailMessage:
     return mail
 
 
-def _addresses(whom: Iterable[NamedAddress]) -> tuple[HeaderAddress, ...]:
-    return tuple(HeaderAddress(each.name, addr_spec=each.address) for each in whom)
+def _addresses(whom: Iterable[NamedAddress]) -> str:
+    """Addresses, each in a line of its own.
+
+    ``email.headerregistry`` would do, but where it folds a list with names that are not ASCII, some releases of Python
+    encode the commas, too (CVE-2025-1795; 3.11.7, for one): then the message goes to fewer than were named, or others.
+    """
+    return ",\r\n ".join(f"{_name(each.name)}<{each.address}>" for each in whom)
+
+
+def _name(name: str) -> str:
+    words = _words(name, "To")
+    if words != name:
+        return f"{words} "
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}" ' if name else ""
+
+
+def _words(text: str, header: str) -> str:
+    """A text as it may stand in a header: as it is, or else in encoded words (RFC 2047), folded between them."""
+    plain = text.isascii() and text == text.strip() and "=?" not in text and len(text) <= PLAIN_LINE
+    return text if plain else Header(text, "utf-8", header_name=header).encode(linesep="\r\n")
