@@ -200,7 +200,9 @@ def _check_free(job: Job) -> None:
     if job.stop:
         raise TooLateToReschedule("the job is to be stopped; schedule another one")
     if job.orphaned:
-        raise TooLateToReschedule("a worker died with the job, and what it did is not looked into yet; ask again later")
+        raise TooLateToReschedule(
+            "a worker died with the job, or got no reply; what it did is not known yet: ask again later"
+        )
     if job.status not in WAITING:
         raise TooLateToReschedule(f"the job is {job.status}; schedule another one")
     if job.result is not None and not job.held:

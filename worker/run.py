@@ -106,6 +106,8 @@ class Turn:
     seen_at: float
     #: What the steps that are done have made, in order, whoever did them.
     made: list[str]
+    #: The next step was begun, by whomever, and nobody knows whether it was done: so it is until it is done.
+    unknown: bool = False
 
 
 def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | None:
@@ -125,11 +127,12 @@ def run(job_id: str, room: Room, watch: Watch = lambda _: None) -> Outcome | Non
     turn = Turn(job, owner, ends_at, claimed_at=now, seen_at=begun_at, made=[])
     # Not a case for a decision: nothing may be decided without it. The lease ends, and the next worker asks again.
     journal = room.effects.of_job(job.id, job.grant) if has_run_before(job) else {}
+    turn.unknown = is_open(journal)
     try:
         if not left_behind(turn, journal, room):
             do(turn, room, watch)
     except Exception as error:  # noqa: BLE001 - every error becomes a decision, none ends a worker
-        return settled(turn, perhaps_done(error, journal), room)
+        return settled(turn, error, room)
     reached(FaultPoint.JOB_RECORDED)
     attempts = job.attempts + 1
     done = room.jobs.settle(job, owner, JobStatus.SUCCEEDED, room.clock(), attempts=attempts, **results_of(turn.made))
@@ -181,13 +184,6 @@ def is_repeatable(job: Job, room: Room) -> bool:
         return action.is_idempotent(action.parse(job.payload))
     except (UnknownAction, InvalidPayload):
         return False
-
-
-def perhaps_done(error: Exception, journal: Mapping[int, Effect]) -> Exception:
-    """What may be done twice may have been done once: then it neither was cancelled nor has it expired."""
-    if isinstance(error, Stopped | TooLate) and is_open(journal):
-        return OutcomeUnknown("it was begun, nobody said how it ended, and it is not to be begun again")
-    return error
 
 
 def do(turn: Turn, room: Room, watch: Watch) -> None:
@@ -347,14 +343,18 @@ def act_once(
     if left is not None and left.grant != claims.grant:
         raise JobRefused("another's row is in its journal", code="altered")
     if left is not None:
-        return result_of(left)
+        result = result_of(left)
+        turn.unknown = False
+        return result
+    # That nothing was done this time does not say that nothing was done the time before.
+    undone = EffectState.UNKNOWN if turn.unknown else EffectState.REFUSED
     reached(FaultPoint.JOB_JOURNALED)
     try:
         if time.monotonic() - turn.seen_at > FRESH_SECONDS:  # MongoDB may have taken its time, or we stood still
             look_again(turn, claims, room)
         check_time(turn, claims, room)  # the last thing: what comes before takes some
     except Exception as error:
-        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error))
+        patiently(finish, undone, now=room.clock(), code=error_code(error))
         raise
     try:
         result = action.perform_step(api, payload, turn.job.id, turn.made)
@@ -364,17 +364,19 @@ def act_once(
             raise OutcomeUnknown("it had been called undone, and the provider says that it is there") from None
         # A 503 says that nothing was done; where it comes from a proxy, that may be wrong.
         doubted = {"doubted": True} if isinstance(error, ProviderUnavailable) else {}
-        patiently(finish, EffectState.REFUSED, now=room.clock(), code=error_code(error), **doubted)
+        patiently(finish, undone, now=room.clock(), code=error_code(error), **doubted)
         warn_others(error, claims, action, access, room)
         raise
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
         patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=type(error).__name__)
+        turn.unknown = True
         if repeatable:
             raise
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None
     reached(FaultPoint.JOB_ANSWERED)
     patiently(finish, EffectState.DONE, now=room.clock(), result=result.reference)
+    turn.unknown = False
     return result
 
 
@@ -443,7 +445,7 @@ def begun(row: str, turn: Turn, claims: jws.Claims, access: Access, room: Room, 
     except MongoUnavailable as error:
         # The row may be there, and would make the next worker believe that something was sent.
         ours = {"owner": turn.owner, "grant": claims.grant}
-        patiently(room.effects.withdraw, row, **ours, now=room.clock(), code=error.code)
+        patiently(room.effects.withdraw, row, **ours, now=room.clock(), code=error.code, unknown=turn.unknown)
         raise
 
 
@@ -472,11 +474,22 @@ def result_of(left: Effect) -> Result:
     raise OutcomeUnknown("a worker before this one began the request and did not say how it ended")
 
 
+def decided(turn: Turn, error: Exception, now: datetime, room: Room) -> Decision:
+    """What becomes of the job; what was perhaps done goes on, or is looked for, and has neither failed nor ended."""
+    ask = functools.partial(
+        decide, attempt=turn.job.attempts, now=now, deadline=turn.job.deadline, jitter=room.jitter()
+    )
+    decision = ask(error)
+    if not turn.unknown or decision.to in {JobStatus.SCHEDULED, JobStatus.UNCERTAIN}:
+        return decision
+    return ask(OutcomeUnknown(f"it was begun, nobody knows how that ended, and it goes on no more: {decision.code}"))
+
+
 def settled(turn: Turn, error: Exception, room: Room) -> Outcome | None:
     """Turn an error into what happens next, and write that down."""
     room.outage.seen(error)
     now, job = room.clock(), turn.job
-    decision = decide(error, attempt=job.attempts, now=now, deadline=job.deadline, jitter=room.jitter())
+    decision = decided(turn, error, now, room)
     if decision.code == INTERNAL_ERROR:
         log.error("job.error job=%s", job.id, exc_info=error)
     made = results_of(turn.made)
@@ -485,12 +498,15 @@ def settled(turn: Turn, error: Exception, room: Room) -> Outcome | None:
         fields["next_at"] = decision.at
     if decision.to is JobStatus.UNCERTAIN:
         fields |= {"next_at": now + FIRST_LOOK, "looks": 0}
-    if isinstance(error, Held):
+    if decision.to is JobStatus.PARKED and isinstance(error, Held):
         fields["held"] = True
+    if decision.to is JobStatus.SCHEDULED and turn.unknown:
+        fields["orphaned"] = True  # nobody shall call it cancelled or expired without a look into the journal
     if not room.jobs.settle(job, turn.owner, decision.to, now, error=decision.as_error(now), **fields):
         # Asked to stop while we held it, it ends here instead of coming back; or else it is no longer ours to move.
-        decision = Decision(JobStatus.CANCELLED, "cancelled", "stopped before its request was sent")
-        if not room.jobs.settle(job, turn.owner, decision.to, now, error=decision.as_error(now), **made):
+        decision = decided(turn, Stopped("stopped before its request was sent"), now, room)
+        looks = {"next_at": now + FIRST_LOOK, "looks": 0} if decision.to is JobStatus.UNCERTAIN else {}
+        if not room.jobs.settle(job, turn.owner, decision.to, now, error=decision.as_error(now), **made, **looks):
             return None
     log.info("job.%s job=%s code=%s made=%d", decision.to, job.id, decision.code, len(turn.made))
     return Outcome(job, decision.to, decision=decision)

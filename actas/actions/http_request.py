@@ -14,14 +14,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from actas.actions.base import ANY_PROVIDER, Action, ActionHttp, Answer, Result
+from actas.errors import ProviderUnavailable
+from actas.http import NoReply
 from actas.payload import Payload
 from actas.providers.model import NAME
 
-#: RFC 9110 section 9.2.2: the safe ones, and two more.
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+#: RFC 9110 section 9.2.1: who asks so asks for nothing to be done. Section 9.3.1: what comes with it has no meaning,
+#: and some servers refuse it.
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
-#: RFC 9110 section 9.3.1: what comes with these has no meaning, and some servers refuse it.
-BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: RFC 9110 section 9.2.2: the safe ones, and two more.
+IDEMPOTENT = SAFE | {"PUT", "DELETE"}
 
 #: What a request may say of what it sends and wants (RFC 9110 sections 8, 12 and 13, RFC 7240, and a draft's key that
 #: many APIs know). All that would say who asks, of what host, by which way, or how long the request is, is not there.
@@ -100,7 +103,7 @@ class RequestPayload(Payload):
 
     @model_validator(mode="after")
     def _body_has_a_meaning(self) -> Self:
-        if self.json_ is not None and self.method in BODILESS:
+        if self.json_ is not None and self.method in SAFE:
             raise ValueError(f"a {self.method} has no json; say it in the query")
         return self
 
@@ -124,9 +127,14 @@ class Request(Action[RequestPayload]):
         return payload.method in IDEMPOTENT if payload.idempotent is None else payload.idempotent
 
     def perform(self, http: ActionHttp, payload: RequestPayload, job_id: str) -> Result:  # noqa: ARG002
-        answer = http.send(
-            payload.method, payload.url, json=payload.json_, query=payload.query or None, headers=payload.headers
-        )
+        try:
+            answer = http.send(
+                payload.method, payload.url, json=payload.json_, query=payload.query or None, headers=payload.headers
+            )
+        except NoReply as error:
+            if payload.method in SAFE:  # so there is nothing to be uncertain of, whatever comes of the job
+                raise ProviderUnavailable(f"{payload.provider} did not answer, and was only asked: {error}") from None
+            raise
         return Result(reference_of(answer, payload.reference))
 
 

@@ -147,10 +147,16 @@ class Effects:
         return self._effects.find_one({"_id": row_id, "job": job_id}, {"_id": 1}) is not None
 
     @translated
-    def withdraw(self, effect_id: str, *, owner: str, grant: str, now: datetime, code: str) -> None:
-        """Nothing was sent after all: make our row say so, whether ``begin`` has written it or would still do so."""
+    def withdraw(
+        self, effect_id: str, *, owner: str, grant: str, now: datetime, code: str, unknown: bool = False
+    ) -> None:
+        """Nothing was sent after all: make our row say so, whether ``begin`` has written it or would still do so.
+
+        ``unknown``: it was another's before, and of what that one sent nobody knows.
+        """
         ours = {"_id": effect_id, "owner": owner, "grant": grant, "state": str(EffectState.STARTED)}
-        refused = {"state": str(EffectState.REFUSED), "finished_at": now, "code": code}
+        state = EffectState.UNKNOWN if unknown else EffectState.REFUSED
+        refused = {"state": str(state), "finished_at": now, "code": code}
         with suppress(DuplicateKeyError):  # another's row is there, and ours is not
             self._effects.update_one(ours, {"$set": refused}, upsert=True)
 

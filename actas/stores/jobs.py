@@ -21,7 +21,8 @@ HISTORY_LENGTH = 50
 
 DUPLICATE_KEY = 11000
 
-#: No worker holds such a job. An orphan's died, perhaps after sending, and only a look into the journal tells.
+#: No worker holds such a job. An orphan's died, perhaps after sending, or it knows of no reply: only a look into the
+#: journal tells.
 FREE: dict[str, Any] = {"status": {"$in": [str(status) for status in WAITING]}, "orphaned": {"$ne": True}}
 
 #: ``parked`` is one state for two reasons; these go on when their grant works again.
@@ -330,7 +331,8 @@ class Jobs:
         check_move(JobStatus.RUNNING, to)
         held = {"_id": job.id, "status": str(JobStatus.RUNNING), "claim.owner": owner}
         query = held if to in FINAL or to is JobStatus.UNCERTAIN else {**held, "stop": {"$ne": True}}
-        update = _moved(to, now, error=error, **fields) | {"$unset": {"claim": "", "orphaned": ""}}
+        gone = {"claim": ""} if "orphaned" in fields else {"claim": "", "orphaned": ""}
+        update = _moved(to, now, error=error, **fields) | {"$unset": gone}
         return self._jobs.update_one(query, update).matched_count == 1
 
     @translated

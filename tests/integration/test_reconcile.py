@@ -21,6 +21,7 @@ from actas.clock import utc_now
 from actas.embedded.stack import Stack
 from actas.errors import TooLateToReschedule
 from actas.gates import AtGate
+from actas.http import NoReply
 from actas.sandbox.remote import SandboxControl
 from tests.conftest import TIMES
 from tests.integration.by_hand import Failing, row, send_again
@@ -609,3 +610,103 @@ def test_a_step_that_was_resolved_without_its_reference_cannot_be_gone_on_from(
     send_again(documents, thread)
     assert run(thread.id, room).status is JobStatus.SUCCEEDED
     assert whole(sandbox, user)
+
+
+# --- what may be done twice, and was perhaps done once ---
+
+
+@pytest.fixture
+def begun(client, connect, user, room, documents, sandbox, monkeypatch) -> Callable[..., Job]:
+    """A job that may be done twice, whose first reply was lost after it was done."""
+    connect(user)
+    monkeypatch.setattr(Post, "idempotent", True)
+
+    def make(**options: Any) -> Job:
+        job = client.schedule("x.post", user=user, payload={"text": "once"}, **options)
+        send_again(documents, job)
+        sandbox.misbehave("tweets", "drop_after", times=1, account=user)
+        assert run(job.id, room) is not None
+        return client.job(job.id)
+
+    return make
+
+
+def test_what_was_perhaps_done_is_not_cancelled_while_it_waits_to_be_done_again(client, begun, room, clock, documents):
+    job = begun()
+    assert job.status is JobStatus.SCHEDULED
+    assert client.cancel(job.id).outcome == "too_late"
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
+
+
+def test_what_was_perhaps_done_is_not_called_expired_when_the_deadline_comes_before_the_next_try(
+    client, begun, room, clock
+):
+    job = begun(deadline=clock() + timedelta(seconds=4))
+    assert job.status is JobStatus.UNCERTAIN
+    assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
+
+
+def test_what_was_perhaps_done_is_not_called_cancelled_by_whoever_has_no_reply(
+    client, connect, user, room, clock, documents, monkeypatch
+):
+    connect(user)
+    monkeypatch.setattr(Post, "idempotent", True)
+    job = client.schedule("x.post", user=user, payload={"text": "once"})
+    send_again(documents, job)
+    perform = Post.perform
+
+    def cancelled_meanwhile(self: Post, *args: Any) -> None:
+        perform(self, *args)
+        client.cancel(job.id)
+        raise NoReply
+
+    monkeypatch.setattr(Post, "perform", cancelled_meanwhile)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_limit_met_by_the_repetition_does_not_say_that_nothing_was_done_before(
+    client, begun, room, clock, documents, sandbox, user, stopped
+):
+    job = begun()
+    send_again(documents, job)
+    sandbox.misbehave("tweets", "status", times=1, account=user, status=429, headers={"retry-after": "1"}, body={})
+    assert run(job.id, room).status is JobStatus.SCHEDULED
+    assert row(documents, job)["state"] == "unknown"
+    if stopped:
+        client.cancel(job.id)
+    else:
+        clock.go_on_to(job.deadline)
+    clock.go_on(timedelta(seconds=5))
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
+
+
+def test_a_refusal_of_the_repetition_does_not_say_that_nothing_was_done_before(
+    client, begun, room, clock, documents, sandbox, user
+):
+    """As a DELETE is refused with 404 when what it deletes is gone: by the first one."""
+    job = begun()
+    send_again(documents, job)
+    sandbox.misbehave("tweets", "status", times=1, account=user, status=404, body={})
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert looked(job, room, client, clock).status is JobStatus.SUCCEEDED
+
+
+def test_a_grant_that_died_meanwhile_does_not_park_what_was_perhaps_done(client, begun, room, clock, documents, user):
+    job = begun()
+    documents["grants"].update_one({"_id": job.grant}, {"$set": {"status": "reauthorization_required"}})
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+
+
+def test_a_row_that_was_taken_over_and_withdrawn_still_says_that_nobody_knows(client, begun, room, documents):
+    job = begun()
+    send_again(documents, job)
+    lost = replace(room, effects=Failing(room.effects, "begin", written=True))
+    assert run(job.id, lost).status is JobStatus.SCHEDULED
+    assert row(documents, job)["state"] == "unknown"

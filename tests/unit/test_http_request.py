@@ -14,7 +14,7 @@ from actas import Client, Settings
 from actas.actions import ANY_PROVIDER, BUILT_IN, Refused, Result
 from actas.actions.base import Answer
 from actas.actions.http_request import HEADERS, IDEMPOTENT, reference_of
-from actas.errors import InvalidPayload, UnknownProvider
+from actas.errors import InvalidPayload, ProviderUnavailable, UnknownProvider
 from actas.http import MAX_REPLY_BYTES, Http, NoReply
 from actas.providers import BUILT_IN as PROVIDERS
 from tests.unit.peer import http_reply
@@ -294,3 +294,13 @@ def test_whole_the_request_on_the_wire_is_what_was_asked_for(peer):
     assert request.startswith(b"POST /2/tweets?q=%C3%A9 HTTP/1.1\r\n")
     assert json.loads(there.body) == {"text": "hi"}
     assert (there.headers["prefer"], there.headers["authorization"]) == ("return=minimal", f"Bearer {TOKEN}")
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [("GET", ProviderUnavailable), ("HEAD", ProviderUnavailable), ("PUT", NoReply), ("DELETE", NoReply)],
+)
+def test_only_what_asks_for_something_to_be_done_can_be_of_unknown_outcome(method, error):
+    for answer in (reply(500, {}), NoReply()):
+        with pytest.raises(error):
+            ask(ME | {"method": method}, answer)
