@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -34,6 +35,12 @@ DEATHS = (
     FaultPoint.JOB_ANSWERED,
     FaultPoint.JOB_RECORDED,
 )
+
+#: Answers that say nothing of what there is.
+UNTELLING = (Reply(403, {"error": "kit"}), Reply(500), Reply(200, "<!doctype html><h1>Sorry</h1>"))
+
+#: After so long what has not come will not come; less than a day, after which jobs expire.
+HOURS = timedelta(hours=2)
 
 #: A job that has not ended after so many runs and looks never will.
 TURNS = 14
@@ -367,6 +374,45 @@ class ActionBattery(Battery):
                 f"it was not done, and {type(self.action).__name__}.find took for it what was made an hour before it"
                 " was tried: nothing older than search.since is"
             )
+
+    @only_if(finds)
+    def test_it_is_found_however_late_somebody_looks(self, world: World) -> None:
+        """Done, and its reply lost; nobody could look for hours, in which the user made more."""
+        who, job = self.begin(world)
+        world.persona.go_wrong("makes", "drop_after", account=who.account)
+        job = world.run(job)
+        self.make_by_hand(world, who, self.similar or self.payload_for(world, who))
+        world.bench.clock.go_on_to(world.now() + HOURS)
+        job, there = self.ended(world, who, job), world.made(who)
+        if (job.status, job.result) != (JobStatus.SUCCEEDED, there[0]["reference"]) or len(
+            there
+        ) != 1 + self.expected():
+            world.failed(
+                f"it was done, and looked for hours later, when there was something newer; the job is {story(job)},"
+                f" which names {job.result!r}, and the provider has {[thing['reference'] for thing in there]}:"
+                f" {type(self.action).__name__}.find must look as far back as search.since, page after page"
+            )
+
+    @only_if(finds)
+    def test_what_cannot_be_looked_up_is_not_called_absent(self, world: World) -> None:
+        """Done, and its reply lost; and whoever looks gets no answer that says anything, again and again."""
+        who, job = self.begin(world)
+        world.persona.go_wrong("makes", "drop_after", account=who.account)
+        job = world.run(job)
+        world.bench.clock.go_on_to(world.now() + HOURS)  # by now absence would count
+        kinds = {endpoint.as_data()["does"] for endpoint in self.api} & {"lists", "looks"}
+        for reply in UNTELLING:
+            for kind in kinds:
+                world.answer(kind, who, reply, times=2)
+            for _ in range(2):
+                job = world.look(job)
+                if job.status is not JobStatus.UNCERTAIN:
+                    world.failed(
+                        f"it was done, whoever looked for it was answered {reply}, and the job is {story(job)}:"
+                        f" {type(self.action).__name__}.find must let what http raises pass, and say that there is"
+                        " nothing only if the provider says so"
+                    )
+        self.comes_to_one(world, who, job, "looking was answered after a while")
 
     def make_by_hand(self, world: World, who: Person, payload: Mapping[str, Any]) -> None:
         """Have it made outside of any job, as the user might."""

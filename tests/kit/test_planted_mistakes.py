@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
 
 from actas.actions import Action, ActionHttp, Payload, Refused, Result, Search
+from actas.errors import ActasError
 from actas.fault_points import FaultPoint
 from actas.http import NoReply
 from actas.providers.model import FatalError, Provider, RefreshProfile
@@ -334,6 +336,41 @@ class CallsSuccessRefused(CreateNote):
             raise Refused("no id") from None
 
 
+def found_in(notes: list[Any], payload: NotePayload, since: datetime) -> list[str]:
+    text = f"{since:%Y-%m-%dT%H:%M:%S.000Z}"
+    return [note["id"] for note in reversed(notes) if note["title"] == payload.title and note["created_at"] >= text]
+
+
+class FindsTheLast(CreateNote):
+    """The newest page only."""
+
+    def find(self, http: ActionHttp, payload: NotePayload, job_id: str, search: Search) -> list[str]:
+        return found_in(http.request("GET", "/notes")["notes"][:1], payload, search.since)
+
+
+class FindsTheRecent(CreateNote):
+    """Of the last five minutes."""
+
+    now: Callable[[], datetime]
+
+    def find(self, http: ActionHttp, payload: NotePayload, job_id: str, search: Search) -> list[str]:
+        since = max(search.since, self.now() - timedelta(minutes=5))
+        return found_in(http.request("GET", "/notes")["notes"], payload, since)
+
+
+class CallsFailuresAbsence(CreateNote):
+    def find(self, http: ActionHttp, payload: NotePayload, job_id: str, search: Search) -> list[str]:
+        try:
+            return super().find(http, payload, job_id, search)
+        except ActasError:
+            return []
+
+
+class ReadsWhateverIsThere(CreateNote):
+    def find(self, http: ActionHttp, payload: NotePayload, job_id: str, search: Search) -> list[str]:
+        return found_in((http.send("GET", "/notes").body or {}).get("notes", []), payload, search.since)
+
+
 @pytest.mark.parametrize(
     ("action", "test", "case", "message"),
     [
@@ -366,6 +403,30 @@ class CallsSuccessRefused(CreateNote):
             "test_a_lost_reply_does_not_make_it_twice",
             (),
             "FindsNothing.find did not find what was made, and said that there is nothing",
+        ),
+        (
+            FindsTheLast,
+            "test_it_is_found_however_late_somebody_looks",
+            (),
+            "the provider has .*: FindsTheLast.find must look as far back as search.since, page after page",
+        ),
+        (
+            FindsTheRecent,
+            "test_it_is_found_however_late_somebody_looks",
+            (),
+            "the provider has .*: FindsTheRecent.find must look as far back as search.since, page after page",
+        ),
+        (
+            CallsFailuresAbsence,
+            "test_what_cannot_be_looked_up_is_not_called_absent",
+            (),
+            "and the job is scheduled.*CallsFailuresAbsence.find must let what http raises pass",
+        ),
+        (
+            ReadsWhateverIsThere,
+            "test_what_cannot_be_looked_up_is_not_called_absent",
+            (),
+            "was answered 200 <!doctype html>.*only if the provider says so",
         ),
         (
             CannotTell,
@@ -419,8 +480,15 @@ class CallsSuccessRefused(CreateNote):
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 def test_a_mistake_in_an_action_is_told(
-    says: Says, action: type[Action[Any]], test: str, case: tuple[Any, ...], message: str
+    at: Bench,
+    says: Says,
+    monkeypatch: pytest.MonkeyPatch,
+    action: type[Action[Any]],
+    test: str,
+    case: tuple[Any, ...],
+    message: str,
 ):
+    monkeypatch.setattr(FindsTheRecent, "now", staticmethod(at.clock), raising=False)
     battery = type("Changed", (RightAction,), {"action": action()})
     assert re.search(message, says(battery, test, *case), re.DOTALL)
 
