@@ -347,7 +347,7 @@ def act_once(
         turn.unknown = False
         return result
     # That nothing was done this time does not say that nothing was done the time before.
-    undone = EffectState.UNKNOWN if turn.unknown else EffectState.REFUSED
+    before, undone = turn.unknown, EffectState.UNKNOWN if turn.unknown else EffectState.REFUSED
     reached(FaultPoint.JOB_JOURNALED)
     try:
         if time.monotonic() - turn.seen_at > FRESH_SECONDS:  # MongoDB may have taken its time, or we stood still
@@ -356,6 +356,7 @@ def act_once(
     except Exception as error:
         patiently(finish, undone, now=room.clock(), code=error_code(error))
         raise
+    turn.unknown = True
     try:
         result = action.perform_step(api, payload, turn.job.id, turn.made)
     except NOTHING_DONE as error:
@@ -365,12 +366,12 @@ def act_once(
         # A 503 says that nothing was done; where it comes from a proxy, that may be wrong.
         doubted = {"doubted": True} if isinstance(error, ProviderUnavailable) else {}
         patiently(finish, undone, now=room.clock(), code=error_code(error), **doubted)
+        turn.unknown = before
         warn_others(error, claims, action, access, room)
         raise
     except Exception as error:
         # A lost reply, or a mistake of ours after sending: either way nobody knows.
         patiently(finish, EffectState.UNKNOWN, now=room.clock(), code=type(error).__name__)
-        turn.unknown = True
         if repeatable:
             raise
         raise OutcomeUnknown(f"{action.name}: the request was sent, its outcome is not known") from None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from actas import Client, Job, JobStatus
-from actas.actions import Actions
+from actas.actions import Actions, Result
 from actas.actions.x import Post, Thread
 from actas.clock import utc_now
 from actas.embedded.stack import Stack
@@ -710,3 +710,19 @@ def test_a_row_that_was_taken_over_and_withdrawn_still_says_that_nobody_knows(cl
     lost = replace(room, effects=Failing(room.effects, "begin", written=True))
     assert run(job.id, lost).status is JobStatus.SCHEDULED
     assert row(documents, job)["state"] == "unknown"
+
+
+@pytest.mark.parametrize("result", [None, Result({1, 2})], ids=["none", "one that MongoDB does not take"])  # type: ignore[arg-type]
+def test_what_was_done_by_an_action_that_names_no_result_is_not_called_cancelled(
+    client, connect, user, room, documents, posts, monkeypatch, result
+):
+    connect(user)
+    perform = Post.perform
+    monkeypatch.setattr(Post, "perform", lambda *args: (perform(*args), result)[1])
+    job = client.schedule("x.post", user=user, payload={"text": "once"})
+    send_again(documents, job)
+    run(job.id, room)
+    assert client.cancel(job.id).outcome == "too_late"
+    send_again(documents, job)
+    assert run(job.id, room).status is JobStatus.UNCERTAIN
+    assert posts(user) == ["once"]
