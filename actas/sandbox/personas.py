@@ -54,6 +54,8 @@ class Endpoint(BaseModel, frozen=True, extra="forbid"):
     #: lists: the answer where there is none, if it is another.
     empty: Says | None = None
     newest_first: bool = True
+    #: lists: all things, whosever they are.
+    everybodys: bool = False
     #: lists: parameters of the query that a thing must fit, and what of it; one that is not given fits.
     where: dict[str, str] = {}
     #: looks: the answer where there is none.

@@ -106,7 +106,8 @@ class Things:
         return said(endpoint.reply, thing.now())
 
     def _list(self, endpoint: Endpoint, account: str, values: dict[str, Any]) -> Response:
-        theirs = [t for t in self._things if t.account == account and _fits(t, endpoint, values["query"])]
+        theirs = [t for t in self._things if endpoint.everybodys or t.account == account]
+        theirs = [t for t in theirs if _fits(t, endpoint, values["query"])]
         shown = list(reversed(theirs)) if endpoint.newest_first else theirs
         items = [filled(endpoint.item, thing.now()) for thing in shown]
         reply = endpoint.empty if endpoint.empty is not None and not items else endpoint.reply

@@ -18,7 +18,7 @@ from actas.providers.discovery import completed
 from actas.testing.battery import Battery, only_if
 from actas.testing.bench import Bench
 from actas.testing.derived import metadata_of, persona_of
-from actas.testing.documented import Endpoint, Made, Reply
+from actas.testing.documented import Endpoint, Lists, Made, Reply
 from actas.testing.world import Person, World, failed, story
 
 #: Successes that do not say what was made.
@@ -56,6 +56,10 @@ def finds(battery: type[ActionBattery]) -> bool:
 
 def has_steps(battery: type[ActionBattery]) -> bool:
     return battery.action.steps(battery.action.parse(battery.payload)) > 1
+
+
+def _is_everybodys(endpoint: Endpoint) -> bool:
+    return isinstance(endpoint, Lists) and endpoint.everybodys
 
 
 class ActionBattery(Battery):
@@ -383,6 +387,10 @@ class ActionBattery(Battery):
         job = world.run(job)
         self.make_by_hand(world, who, self.similar or self.payload_for(world, who))
         world.bench.clock.go_on_to(world.now() + HOURS)
+        for _ in range(TURNS):
+            job = world.look(job) if job.status is JobStatus.UNCERTAIN else job
+        if job.status is JobStatus.UNCERTAIN:  # it says that it cannot look so far back, which doubles nothing
+            return
         job, there = self.ended(world, who, job), world.made(who)
         if (job.status, job.result) != (JobStatus.SUCCEEDED, there[0]["reference"]) or len(
             there
@@ -399,7 +407,8 @@ class ActionBattery(Battery):
         who, job = self.begin(world)
         world.persona.go_wrong("makes", "drop_after", account=who.account)
         job = world.run(job)
-        world.bench.clock.go_on_to(world.now() + HOURS)  # by now absence would count
+        soon = timedelta(seconds=world.provider.settle_seconds + 60)
+        world.bench.clock.go_on_to(world.now() + soon)  # by now absence counts
         kinds = {endpoint.as_data()["does"] for endpoint in self.api} & {"lists", "looks"}
         for reply in UNTELLING:
             for kind in kinds:
@@ -413,6 +422,21 @@ class ActionBattery(Battery):
                         " nothing only if the provider says so"
                     )
         self.comes_to_one(world, who, job, "looking was answered after a while")
+
+    @only_if(lambda battery: finds(battery) and any(_is_everybodys(endpoint) for endpoint in battery.api))
+    def test_what_somebody_else_made_is_not_taken_for_it(self, world: World) -> None:
+        """Another account has made just the same; what was not done is done all the same."""
+        who, job = self.begin(world)
+        other, _ = world.connect(actions=[self.action.name], scopes=list(self.scopes))
+        self.make_by_hand(world, other, self.payload_for(world, other))
+        world.persona.go_wrong("makes", "drop_before", account=who.account)
+        job = self.ended(world, who, job)
+        if job.status is not JobStatus.SUCCEEDED or len(world.made(who)) != self.expected():
+            world.failed(
+                f"another account has made the same, and this one's job is {story(job)}, with {len(world.made(who))} of"
+                f" {self.expected()} things: {type(self.action).__name__}.find takes what is anybody's for its own"
+                " (search.account)"
+            )
 
     def make_by_hand(self, world: World, who: Person, payload: Mapping[str, Any]) -> None:
         """Have it made outside of any job, as the user might."""

@@ -83,7 +83,7 @@ class Made(Endpoint):
 
 @dataclass(frozen=True, slots=True)
 class Lists(Endpoint):
-    """An endpoint that lists what the account has; ``{items}`` in its reply are these."""
+    """An endpoint that lists what the account has, or everybody; ``{items}`` in its reply are these."""
 
     method: str
     path: str
@@ -92,6 +92,8 @@ class Lists(Endpoint):
     #: Where there is nothing to list, if that is said in another way.
     empty: Reply | None = None
     newest_first: bool = True
+    #: It has other accounts' things in it, too, as the issues of a repository are: ``{account}`` is whose each is.
+    everybodys: bool = False
     #: Parameters of the query that narrow it down: ``{"q": "{json.title}"}`` lists what has this title.
     where: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,6 +105,7 @@ class Lists(Endpoint):
             "item": self.item,
             "empty": self.empty.as_data() if self.empty else None,
             "newest_first": self.newest_first,
+            "everybodys": self.everybodys,
             "where": dict(self.where),
         }
 

@@ -168,6 +168,7 @@ class TestGitHubCreateIssue(ActionBattery):
                 "created_at": "{at}",
                 "updated_at": "{at}",
             },
+            everybodys=True,
         ),
     ]
     limits = GITHUB_LIMITS
@@ -202,6 +203,7 @@ class TestGitHubComment(ActionBattery):
                 "created_at": "{at}",
                 "updated_at": "{at}",
             },
+            everybodys=True,
             newest_first=False,
         ),
     ]

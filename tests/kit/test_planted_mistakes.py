@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -491,6 +492,28 @@ def test_a_mistake_in_an_action_is_told(
     monkeypatch.setattr(FindsTheRecent, "now", staticmethod(at.clock), raising=False)
     battery = type("Changed", (RightAction,), {"action": action()})
     assert re.search(message, says(battery, test, *case), re.DOTALL)
+
+
+class FindsTheirOwn(CreateNote):
+    def find(self, http: ActionHttp, payload: NotePayload, job_id: str, search: Search) -> list[str]:
+        notes = [note for note in http.request("GET", "/notes")["notes"] if note["by"] == search.account]
+        return found_in(notes, payload, search.since)
+
+
+EVERYBODYS_NOTES = replace(ALL_NOTES, everybodys=True, item={**ALL_NOTES.item, "by": "{account}"})
+
+
+class TestNotesOfEverybody(RightAction):
+    """What is right passes."""
+
+    action = FindsTheirOwn()
+    api = [NOTE, EVERYBODYS_NOTES]
+
+
+def test_taking_what_is_somebody_elses_is_told(says: Says):
+    battery = type("Changed", (RightAction,), {"api": [NOTE, EVERYBODYS_NOTES]})
+    said = says(battery, "test_what_somebody_else_made_is_not_taken_for_it")
+    assert "CreateNote.find takes what is anybody's for its own (search.account)" in said
 
 
 def test_a_battery_without_an_endpoint_that_makes_something_is_told(at: Bench):
