@@ -297,3 +297,11 @@ def test_likes_cannot_be_looked_up_without_another_scope():
     there = X()
     assert LIKE.find(there.api, LIKE.parse({"post_id": "7"}), "job", SEARCH) is None
     assert there.asked == []
+
+
+def test_what_x_would_show_in_another_way_is_no_id():
+    """Looked for, what quotes 007 would not be found where X says 7, and it would be made twice."""
+    for payload in ({"text": "hi", "quote": "007"}, {"text": "hi", "reply": {"in_reply_to": "007"}}):
+        with pytest.raises(InvalidPayload, match=AN_ID):
+            POST.parse(payload)
+    assert POST.parse({"text": "hi", "quote": "700"}).quote == "700"

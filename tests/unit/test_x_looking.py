@@ -622,3 +622,9 @@ def test_whatever_was_posted_with_something_attached_is_found_and_nothing_else(
     assert POST.find(sandbox, ours, "job", search) in ([made], None)
     if before == []:
         assert POST.find(sandbox, ours, "job", search) == [made]
+
+
+def test_how_a_sign_is_to_be_drawn_makes_no_other_text():
+    """Nothing of it can be seen, and who overlooks a post for it posts it twice."""
+    assert likeness("I ❤\ufe0f it", "I ❤ it", {}) is Likeness.SAME
+    assert likeness("I ❤\ufe0f it", "I ♥ it", {}) is Likeness.OTHER

@@ -15,8 +15,9 @@ ID = re.compile(r"[0-9]{1,19}")
 
 
 def _an_id(text: str) -> str:
-    if not ID.fullmatch(text):
-        raise ValueError("must be an id of X, as a text of 1 to 19 digits")
+    # X shows an id without leading zeros: what refers to 007 would not be found where X says 7, and be made twice.
+    if not ID.fullmatch(text) or text != str(int(text)):
+        raise ValueError("must be an id of X, as a text of 1 to 19 digits that does not begin with 0")
     return text
 
 

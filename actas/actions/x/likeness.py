@@ -17,6 +17,8 @@ SHORT_LINK = re.compile(r"https?://t\.co/[A-Za-z0-9]+")
 SCHEME = re.compile(r"https?://")
 #: An ampersand, however often it was escaped.
 AMPERSAND = re.compile(r"&(?:amp;)+")
+#: How the character before is to be drawn, as a sign or as an emoji.
+STYLES = "\ufe0e\ufe0f"
 #: X leaves at least so much of a text that it cuts off; a shorter one is somebody's whole text.
 LEAST_LEFT = 100
 
@@ -59,7 +61,7 @@ def _of_words(our: str, their: str, sites: Collection[str]) -> Likeness:
 
 def _clean(text: str) -> str:
     """A text, whatever X may have done to how it is written."""
-    seen = "".join(each for each in text if each in "\t\n\r" or category(each) not in {"Cc", "Cf"})
+    seen = "".join(each for each in text if each in "\t\n\r" or not (each in STYLES or category(each) in {"Cc", "Cf"}))
     plain = AMPERSAND.sub("&", normalize("NFC", seen)).replace("&lt;", "<").replace("&gt;", ">")
     return normalize("NFC", plain)
 
