@@ -23,7 +23,7 @@ from actas.errors import (
     VaultDenied,
 )
 from actas.gates import AtGate, after_opening
-from actas.http import NoReply, NotSent
+from actas.http import NoReply, NotSent, ReplyTooLarge
 from actas.records import JobError
 from actas.states import JobStatus
 from worker import errors
@@ -104,8 +104,9 @@ PAUSES: Mapping[type[Exception], timedelta] = {
     # A worker of an older release, or without the package that brings it: another one knows it, or soon will.
     UnknownAction: OPERATOR_PAUSE,
     UnknownProvider: OPERATOR_PAUSE,
-    # It is well, and will say the same again: an address must be mended, and no gate closes meanwhile.
+    # It is well, and will say the same again: what is asked for must be mended, and no gate closes meanwhile.
     errors.Redirected: OPERATOR_PAUSE,
+    ReplyTooLarge: OPERATOR_PAUSE,
     Unavailable: OUTAGE_PAUSE,
     NotSent: OUTAGE_PAUSE,
     NoReply: OUTAGE_PAUSE,

@@ -28,7 +28,7 @@ from actas.errors import (
     VaultUnavailable,
 )
 from actas.gates import LONGEST_SPREAD, SHORTEST_SPREAD, SPREAD, AtGate
-from actas.http import NoReply, NotSent
+from actas.http import NoReply, NotSent, ReplyTooLarge
 from actas.records import JobError
 from actas.states import MOVES, JobStatus
 from worker.decision import (
@@ -97,6 +97,7 @@ WAITS = [
     (NotSent(), 5, "not_sent"),
     (FileUnread(), 5, "file_unread"),
     (Redirected(), 60, "redirected"),  # of an idempotent action
+    (ReplyTooLarge(), 60, "reply_too_large"),
     (NoReply(), 5, "no_reply"),  # from the token endpoint, or of an idempotent action
     (ClientRefused(provider_code="invalid_client"), 60, "client_refused"),
     (EnvelopeVersionError(), 60, "envelope_version"),
