@@ -28,9 +28,10 @@ Publish = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def documents(stack: Stack) -> Iterator[Any]:
-    """MongoDB with an administrator's powers."""
+    """MongoDB with an administrator's powers; in the end no grant is left, so that nobody stumbles over a spoiled one."""
     with MongoClient(stack.servers.mongod.url.get_secret_value(), tz_aware=True, tzinfo=UTC) as admin:
         yield admin["actas"]
+        admin["actas"]["grants"].delete_many({})
 
 
 @pytest.fixture(scope="module")

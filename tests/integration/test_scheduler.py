@@ -29,6 +29,7 @@ from actas.stores.care import Care
 from actas.stores.database import connect as open_database
 from actas.stores.dispatching import Dispatching
 from actas.stores.drills import Drill, Drills
+from actas.stores.files import Files
 from actas.stores.grants import Grants
 from actas.stores.jobs import Jobs
 from actas.stores.outbox import Outbox
@@ -78,6 +79,7 @@ class Ticks:
             documents=database,
             jobs=Jobs(database),
             dispatching=Dispatching(database),
+            files=Files(database),
             grants=Grants(database),
             blacklist=Blacklist(database),
             queue=queue,
