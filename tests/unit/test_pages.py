@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actas.actions import BUILT_IN, Action
 from actas.http import NoReply, NotSent, NotWritten, ReplyTooLarge
 from actas.webhooks import BadWebhook
 
@@ -35,6 +36,24 @@ def test_the_example_apps_show_the_same_pages():
 
     for page in ("page.html", "error.html"):
         assert len({shown(app, page) for app in ("fastapi", "flask", "django")}) == 1
+
+
+def test_the_page_of_actions_says_of_each_what_the_code_says():
+    page, readme = (REPOSITORY / "docs/actions.md").read_text(), (REPOSITORY / "README.md").read_text()
+    said = {
+        name: (twice, looked) for name, twice, looked in re.findall(r"\| `([\w.]+)` \| (.*?) \| (yes|no) \| ", page)
+    }
+    assert said.pop("http.request") == ("by its method, or as the payload says", "no")
+    truth = {
+        name: ("yes" if action.idempotent else "no", "no" if type(action).find is Action.find else "yes")
+        for name, action in BUILT_IN.items()
+    }
+    del truth["http.request"]
+    assert said == truth
+    for name, action in BUILT_IN.items():
+        assert f"| `{name}` | `{{" in page
+        assert f"`{name}`" in readme
+        assert [scope for scope in action.scopes if scope not in page] == []
 
 
 def sources(*parts: str) -> str:
