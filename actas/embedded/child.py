@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -177,8 +178,13 @@ class Child:
             self._process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it holds its connections and leases, and stands still."""
+        """SIGSTOP: it holds its connections and leases, and stands still; returns when it does, or is gone."""
         self._signal(signal.SIGSTOP)
+        if self._process is None:
+            return
+        # A signal takes its time on a busy machine, and whoever pauses a process counts on it from then on.
+        with contextlib.suppress(ChildProcessError):  # it was gone before
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
