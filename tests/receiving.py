@@ -54,7 +54,11 @@ def receiver() -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            size = int(self.headers["content-length"])
+            body = self.rfile.read(size)
+            if len(body) < size:  # its sender was killed amid it: nothing has come
+                self.close_connection = True
+                return
             request = Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             there.requests.append(request)
             status, headers = there.answer(request)
