@@ -27,9 +27,8 @@ def account_of(http: Http, provider: Provider, tokens: Tokens) -> str:
         found = found.get(name) if isinstance(found, dict) else None
     if reply.status < 300 and isinstance(found, str | int) and not isinstance(found, bool):
         account = str(found)
-        if (
-            is_short_text(account) and account.isprintable()
-        ):  # it is part of an index, told to apps, and shown on terminals
+        # It becomes part of an index, is told to apps, and shown on terminals.
+        if is_short_text(account) and account.isprintable():
             return account
     raise ConnectError(f"{provider.name} did not tell whose account it is: it answered {reply.status}, {reply.kind}")
 

@@ -61,7 +61,6 @@ def examine(settings: Settings, name: str, user: str | None, clock: Clock) -> It
     if settings.app is None:
         raise SettingsError("ACTAS_APP is needed to look at a provider: source the env file of an app's role")
     providers = Providers.load(settings.providers_file)
-    _ = providers[name]
     with closing(Http()) as http, closing(VaultRoom(settings)) as vault:
         try:
             provider = providers.complete(name, http)
@@ -97,7 +96,7 @@ def credentials(provider: Provider, client: ClientCredentials) -> Finding:
 def hosts(provider: Provider, http: Http, clock: Clock) -> Iterator[Finding]:
     """Whether the provider's hosts are reached, and where an access token's owner is told."""
     for url in dict.fromkeys(_origin(url) for url in (provider.authorize_url, provider.api_url) if url):
-        reply = _asked(http, "GET", url)
+        reply = _asked(http, url)
         if reply is None:
             yield Finding("wrong", "network", f"{url} is not reached")
             continue
@@ -108,7 +107,7 @@ def hosts(provider: Provider, http: Http, clock: Clock) -> Iterator[Finding]:
         else:
             yield Finding("ok", "network", f"{url} is reached")
     whose = provider.whose_url or ""
-    reply = _asked(http, "GET", whose)
+    reply = _asked(http, whose)
     if reply is None:
         yield Finding("wrong", "account", f"{whose} is not reached")
     elif reply.status in {400, 401, 403}:
@@ -164,9 +163,9 @@ def _grant(grant: Grant) -> Finding:
     return Finding("wrong", "grant", f"account {grant.account} is {grant.status}{cause}: connect again")
 
 
-def _asked(http: Http, method: str, url: str) -> Reply | None:
+def _asked(http: Http, url: str) -> Reply | None:
     try:
-        return http.send(method, url, seconds=SECONDS)
+        return http.send("GET", url, seconds=SECONDS)
     except NotSent:
         return None
     except NoReply:
